@@ -13,5 +13,13 @@ pub mod journal;
 pub mod publisher;
 pub mod telemetry;
 
+pub mod intake;
+
+pub mod call;
+pub mod dialect;
+pub mod payload;
+pub mod record;
+
 pub mod audio;
+pub mod frame;
 pub mod secret;

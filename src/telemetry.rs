@@ -1,4 +1,15 @@
-//! The log (stub).
+//! The log: how it is set up, and every event that it knows, by name.
+//!
+//! An event is a function here, so that its words and its level stand in one place; runbooks search for the words (8.2).
+//! Levels: ERROR audio lost or a person must act, WARN unexpected but nothing lost, INFO a call or the service changes
+//! state, DEBUG one call's details. Nothing secret is ever an argument of these functions.
+
+use std::io::IsTerminal as _;
+
+use tracing::{debug, error, info, warn};
+use tracing_subscriber::{EnvFilter, fmt, prelude::*};
+
+use crate::publisher::progress::Progress;
 
 /// How the log looks and what it lets through.
 #[derive(Debug, Clone)]
@@ -13,3 +24,150 @@ pub enum LogFormat {
     Text,
     Json,
 }
+
+/// Sends the log to standard error. Does nothing if a log has been set up before.
+pub fn init(settings: &Settings) {
+    // The ready line is told whatever the filter says (8.3).
+    let filter = EnvFilter::new(&settings.filter);
+    let filter = match format!("{READY}=info").parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    };
+    let layer = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let registry = tracing_subscriber::registry();
+    let result = match settings.format {
+        LogFormat::Json => registry.with(layer.json().flatten_event(true).with_current_span(false).with_span_list(false).with_filter(filter)).try_init(),
+        LogFormat::Text => registry.with(layer.with_ansi(colours()).with_filter(filter)).try_init(),
+    };
+    if result.is_err() {
+        debug!("the log was set up before");
+    }
+}
+
+fn colours() -> bool {
+    std::io::stderr().is_terminal() && crate::config::colours_wanted()
+}
+
+pub fn listening(addr: &str, url: &str, adapter: &str) {
+    info!(target: READY, addr, url, adapter, "listening");
+}
+
+pub fn warning(text: &str) {
+    warn!("{text}");
+}
+
+pub fn upgrade_attempt(client: &str, user_agent: &str, path: &str) {
+    info!(client, user_agent, path, "WebSocket upgrade attempt detected");
+}
+
+pub fn upgrade_request(client: &str, protocol: &str, path: &str) {
+    info!(client, protocol, path, "WebSocket upgrade request received");
+}
+
+pub fn exotel_accepted(client: &str, path: &str) {
+    info!(client, path, "Exotel WebSocket upgrade request accepted");
+}
+
+pub fn exotel_connected(connection: &str, client: &str) {
+    info!(connection, client, "New Exotel WebSocket connection");
+}
+
+pub fn client_connected(connection: &str, client: &str) {
+    info!(connection, client, "New client WebSocket connection");
+}
+
+pub fn authentication_failed(client: &str, path: &str, status: u16, reason: &str, message: &str) {
+    warn!(client, path, status, reason, detail = message, "Authentication failed");
+}
+
+pub fn upgrade_refused(client: &str, path: &str, status: u16, reason: &str, message: &str) {
+    warn!(client, path, status, reason, detail = message, "WebSocket upgrade refused");
+}
+
+#[expect(clippy::too_many_arguments, reason = "each is a field of its own in the log")]
+pub fn start_received(
+    connection: &str,
+    interaction_id: &str,
+    tenant_id: &str,
+    stream_sid: &str,
+    sample_rate: u32,
+    encoding: &str,
+    session: u64,
+    joined: bool,
+) {
+    info!(connection, interaction_id, tenant_id, stream_sid, sample_rate, encoding, session, joined, "Start event received");
+}
+
+pub fn call_opened(connection: &str, interaction_id: &str, tenant_id: &str, session: u64, joined: bool) {
+    info!(connection, interaction_id, tenant_id, session, joined, "Call opened without a start event");
+}
+
+/// The first and every hundredth frame of a call.
+pub(crate) fn frame_published(progress: &Progress, seq: u64, frames: u64, bytes: usize) {
+    info!(interaction_id = progress.interaction_id, tenant_id = progress.tenant_id, seq, frames, bytes, "Published audio frame");
+}
+
+pub fn bad_message(connection: &str, error: &str, total: u64) {
+    warn!(connection, error, total, "Message could not be used and was skipped");
+}
+
+pub fn connection_warning(connection: &str, text: &str) {
+    warn!(connection, detail = text, "Unexpected on this connection");
+}
+
+pub fn call_ended(interaction_id: &str, tenant_id: &str, session: u64, reason: &str, frames: u64, gaps: u64) {
+    info!(interaction_id, tenant_id, session, reason, frames, gaps, "Call ended");
+}
+
+/// How a connection ended, with all that support asks for.
+#[derive(Debug)]
+pub struct Closed<'a> {
+    pub connection: &'a str,
+    pub interaction_id: Option<&'a str>,
+    pub code: u16,
+    pub reason: &'a str,
+    pub seconds: f64,
+    pub messages: u64,
+    pub bad_messages: u64,
+    pub sender_gaps: u64,
+}
+
+pub fn connection_closed(closed: &Closed<'_>) {
+    let Closed { connection, interaction_id, code, reason, seconds, messages, bad_messages, sender_gaps } = *closed;
+    info!(connection, interaction_id, code, reason, seconds, messages, bad_messages, sender_gaps, "Connection closed");
+}
+
+pub(crate) fn redis_up(stream: &str) {
+    info!(stream, "Redis is connected");
+}
+
+pub(crate) fn redis_down(stream: &str, problem: &str, waiting_bytes: usize) {
+    error!(stream, problem, waiting_bytes, "Redis is away; frames wait in memory and senders are slowed when it is full");
+}
+
+pub(crate) fn redis_refused(error: &str, advice: &str) {
+    error!(error, advice, "Redis refused a command; it is kept and sent again");
+}
+
+pub(crate) fn journal_failed(problem: &str) {
+    error!(problem, "The journal cannot be written; frames wait in memory and senders are slowed when it is full");
+}
+
+pub(crate) fn journal_notice(text: &str) {
+    warn!(detail = text, "Journal");
+}
+
+pub fn draining(calls: usize, seconds: u64) {
+    info!(calls, seconds, "Draining: no new calls, live ones may end");
+}
+
+pub fn drained(seconds: f64) {
+    info!(seconds, "Drained; all frames are durable");
+}
+
+pub fn undelivered(entries: usize, place: &str) {
+    error!(entries, place, "Not delivered before the end");
+}
+
+/// Target of the one line that no filter hides.
+const READY: &str = "rtaa_ingest::ready";

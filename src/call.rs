@@ -1,0 +1,372 @@
+//! One session of a call: numbers its frames and keeps the manifest that proves it whole.
+//!
+//! A session may span several connections (3.10); what one connection says is `intake.rs`'s subject, and which
+//! connection belongs to which session is `calls.rs`'s. Invariants: a sequence number is never given twice, and a
+//! session ends once.
+
+use std::{fmt, time::Instant};
+
+use crate::{
+    frame::Now,
+    record::{CallEnd, Detail, Metadata},
+};
+
+/// Names of a call. Tenant and id together say which call it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CallName {
+    pub tenant_id: String,
+    pub interaction_id: String,
+}
+
+/// What the start said of a call beyond its name.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct About {
+    pub call_sid: Option<String>,
+    pub stream_sid: Option<String>,
+    pub from: Option<String>,
+    pub to: Option<String>,
+}
+
+/// Why a session ended (4.3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// Exotel's own word.
+    Word(String),
+    Stop,
+    End,
+    Disconnected,
+    IdleTimeout,
+    MaxDuration,
+    Restarted,
+    Renamed,
+    Shutdown,
+    BadInput,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Word(word) => word,
+            Self::Stop => "stop",
+            Self::End => "end",
+            Self::Disconnected => "disconnected",
+            Self::IdleTimeout => "idle_timeout",
+            Self::MaxDuration => "max_duration",
+            Self::Restarted => "restarted",
+            Self::Renamed => "renamed",
+            Self::Shutdown => "shutdown",
+            Self::BadInput => "bad_input",
+        })
+    }
+}
+
+/// The state of one session.
+#[derive(Debug)]
+pub struct Call {
+    name: CallName,
+    session: u64,
+    about: About,
+    started: Instant,
+    started_ms: u64,
+    first_seq: u64,
+    last_seq: Option<u64>,
+    frames: u64,
+    bytes: u64,
+    gaps: u64,
+    audio_ns: u64,
+    crc: crc32fast::Hasher,
+    last_frame_ns: u64,
+    last_activity_ms: u64,
+    metadata_ms: Option<u64>,
+    start_told: bool,
+    ended: bool,
+}
+
+/// What became of a piece of audio.
+#[derive(Debug, PartialEq)]
+pub enum Numbered {
+    /// It is the frame with this number; numbers before it may be missing.
+    Frame { seq: u64, gap: Option<Detail> },
+    /// The sender repeated itself; the audio is to be dropped.
+    Duplicate,
+}
+
+impl Call {
+    pub fn new(name: CallName, session: u64, now: Now) -> Self {
+        Self {
+            name,
+            session,
+            about: About::default(),
+            started: now.instant,
+            started_ms: now.epoch_ms,
+            first_seq: 0,
+            last_seq: None,
+            frames: 0,
+            bytes: 0,
+            gaps: 0,
+            audio_ns: 0,
+            crc: crc32fast::Hasher::new(),
+            last_frame_ns: 0,
+            last_activity_ms: now.epoch_ms,
+            metadata_ms: None,
+            start_told: false,
+            ended: false,
+        }
+    }
+
+    pub fn name(&self) -> &CallName {
+        &self.name
+    }
+
+    pub fn session(&self) -> u64 {
+        self.session
+    }
+
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Number of the newest frame, if there is one.
+    pub fn last_seq(&self) -> Option<u64> {
+        self.last_seq
+    }
+
+    /// Takes in what a start said; what it left out stays as it was. Tells whether this was the session's first
+    /// start, which is the one to publish.
+    pub fn take_start(&mut self, about: &About) -> bool {
+        for (slot, value) in [
+            (&mut self.about.call_sid, &about.call_sid),
+            (&mut self.about.stream_sid, &about.stream_sid),
+            (&mut self.about.from, &about.from),
+            (&mut self.about.to, &about.to),
+        ] {
+            if value.is_some() {
+                slot.clone_from(value);
+            }
+        }
+        !std::mem::replace(&mut self.start_told, true)
+    }
+
+    /// Learns the stream's id from a message where no start told it.
+    pub fn take_stream_sid(&mut self, stream_sid: &str) {
+        if self.about.stream_sid.is_none() {
+            self.about.stream_sid = Some(stream_sid.to_owned());
+        }
+    }
+
+    /// Numbers one piece of audio and enters it in the manifest.
+    pub fn number(
+        &mut self,
+        given: Option<u64>,
+        pcm: &[u8],
+        sample_rate: u32,
+        now: Now,
+    ) -> Numbered {
+        let next = self.last_seq.map_or(1, |last| last.saturating_add(1));
+        let seq = given.unwrap_or(next);
+        if self.last_seq.is_some_and(|last| seq <= last) {
+            return Numbered::Duplicate;
+        }
+        let gap = (self.last_seq.is_some() && seq > next).then(|| {
+            self.gaps += 1;
+            let ms = (seq - next).saturating_mul(self.last_frame_ns) / NS_PER_MS;
+            Detail::Gap {
+                from_seq: next,
+                to_seq: seq - 1,
+                ms,
+                reason: "client",
+            }
+        });
+        if self.last_seq.is_none() {
+            self.first_seq = seq;
+        }
+        self.last_seq = Some(seq);
+        self.frames += 1;
+        self.bytes += pcm.len() as u64;
+        self.crc.update(pcm);
+        self.last_frame_ns =
+            (pcm.len() as u64 / 2).saturating_mul(NS_PER_S) / u64::from(sample_rate.max(1));
+        self.audio_ns = self.audio_ns.saturating_add(self.last_frame_ns);
+        self.last_activity_ms = now.epoch_ms;
+        Numbered::Frame { seq, gap }
+    }
+
+    /// Whether the metadata of 4.5 should be written again.
+    pub fn metadata_due(&self, now: Now) -> bool {
+        self.metadata_ms
+            .is_none_or(|written| now.epoch_ms.saturating_sub(written) >= METADATA_EVERY_MS)
+    }
+
+    pub fn metadata(&mut self, now: Now) -> Metadata<'_> {
+        self.metadata_ms = Some(now.epoch_ms);
+        Metadata {
+            interaction_id: &self.name.interaction_id,
+            call_sid: self.about.call_sid.as_deref(),
+            from: self.about.from.as_deref(),
+            to: self.about.to.as_deref(),
+            tenant_id: &self.name.tenant_id,
+            start_time: self.started_ms,
+            status: if self.ended { "ended" } else { "active" },
+            last_activity: self.last_activity_ms,
+            last_seq: self.last_seq.unwrap_or(0),
+            session: self.session,
+            paused: false,
+        }
+    }
+
+    /// Ends the session: its last record, or nothing if it has ended before.
+    pub fn end<'a>(&'a mut self, reason: &'a str, now: Now) -> Option<CallEnd<'a>> {
+        if std::mem::replace(&mut self.ended, true) {
+            return None;
+        }
+        let wall = now.instant.saturating_duration_since(self.started);
+        Some(CallEnd {
+            interaction_id: &self.name.interaction_id,
+            tenant_id: &self.name.tenant_id,
+            call_sid: self.about.call_sid.as_deref(),
+            stream_sid: self.about.stream_sid.as_deref(),
+            reason,
+            timestamp_ms: now.epoch_ms,
+            session: self.session,
+            complete: true,
+            frames: self.frames,
+            first_seq: self.first_seq,
+            last_seq: self.last_seq.unwrap_or(0),
+            bytes: self.bytes,
+            duration_ms: (self.audio_ns + NS_PER_MS / 2) / NS_PER_MS,
+            wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
+            gaps: self.gaps,
+            crc32: format!("{:08x}", self.crc.clone().finalize()),
+        })
+    }
+}
+
+const NS_PER_S: u64 = 1_000_000_000;
+const NS_PER_MS: u64 = 1_000_000;
+
+/// The contract says at least every 5 s while audio comes; a second less leaves room for slow senders.
+const METADATA_EVERY_MS: u64 = 4000;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test needs some instant to start from"
+    )]
+    fn now(epoch_ms: u64) -> Now {
+        Now {
+            instant: Instant::now(),
+            epoch_ms,
+        }
+    }
+
+    fn call() -> Call {
+        let name = CallName {
+            tenant_id: "t".into(),
+            interaction_id: "i".into(),
+        };
+        Call::new(name, 7, now(1000))
+    }
+
+    #[test]
+    fn the_manifest_says_what_was_numbered() {
+        let mut call = call();
+        for _ in 0..3 {
+            assert!(matches!(
+                call.number(None, &[1, 2, 3, 4], 8000, now(1020)),
+                Numbered::Frame { gap: None, .. }
+            ));
+        }
+        let end = call.end("stop", now(1100)).unwrap();
+        assert_eq!(
+            (end.frames, end.first_seq, end.last_seq, end.bytes, end.gaps),
+            (3, 1, 3, 12, 0)
+        );
+        assert_eq!(
+            end.crc32,
+            format!(
+                "{:08x}",
+                crc32fast::hash(&[1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4])
+            )
+        );
+        assert_eq!(call.end("stop", now(1100)).map(|end| end.frames), None);
+        assert!(call.is_ended());
+    }
+
+    #[test]
+    fn the_sample_count_makes_the_duration() {
+        let mut call = call();
+        for _ in 0..50 {
+            call.number(None, &[0; 320], 8000, now(0));
+        }
+        call.number(None, &[0; 960], 24000, now(0));
+        assert_eq!(call.end("x", now(0)).unwrap().duration_ms, 1020);
+    }
+
+    #[test]
+    fn a_client_that_numbers_is_taken_at_its_word() {
+        let mut call = call();
+        let mut give = |seq| call.number(seq, &[0; 320], 8000, now(0));
+        assert_eq!(give(Some(5)), Numbered::Frame { seq: 5, gap: None });
+        assert_eq!(give(Some(5)), Numbered::Duplicate);
+        assert_eq!(give(Some(4)), Numbered::Duplicate);
+        let gap = Detail::Gap {
+            from_seq: 6,
+            to_seq: 8,
+            ms: 60,
+            reason: "client",
+        };
+        assert_eq!(
+            give(Some(9)),
+            Numbered::Frame {
+                seq: 9,
+                gap: Some(gap)
+            }
+        );
+        assert_eq!(give(None), Numbered::Frame { seq: 10, gap: None });
+        let end = call.end("end", now(0)).unwrap();
+        assert_eq!(
+            (end.frames, end.first_seq, end.last_seq, end.gaps),
+            (3, 5, 10, 1)
+        );
+    }
+
+    #[test]
+    fn metadata_is_due_at_first_and_then_every_few_seconds() {
+        let mut call = call();
+        assert!(call.metadata_due(now(1000)));
+        assert_eq!(call.metadata(now(1000)).status, "active");
+        assert!(!call.metadata_due(now(4999)));
+        assert!(call.metadata_due(now(5000)));
+        call.end("stop", now(5000));
+        assert_eq!(call.metadata(now(5000)).status, "ended");
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_only_rise_and_frames_plus_duplicates_are_all(given in proptest::collection::vec(proptest::option::of(0..30_u64), 0..60)) {
+            let mut call = call();
+            let (mut frames, mut duplicates, mut last) = (0, 0, None);
+            for seq in &given {
+                match call.number(*seq, &[0, 0], 8000, now(0)) {
+                    Numbered::Frame { seq, .. } => {
+                        prop_assert!(last.is_none_or(|last| seq > last));
+                        last = Some(seq);
+                        frames += 1;
+                    }
+                    Numbered::Duplicate => duplicates += 1,
+                }
+            }
+            prop_assert_eq!(frames + duplicates, given.len());
+            prop_assert_eq!(call.end("end", now(0)).unwrap().frames, frames as u64);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What goes in and out of a connection's conversation: messages, audio and what is to be done.
+
+use crate::{
+    call::{About, CallName, Reason},
+    dialect::{DecodeError, reply::ErrorCode},
+    payload::{Audio, BadBase64},
+    record::Detail,
+};
+
+/// One message as the socket gave it.
+#[derive(Debug, Clone, Copy)]
+pub enum Message<'m> {
+    Text(&'m str),
+    Binary(&'m [u8]),
+}
+
+impl Message<'_> {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+}
+
+/// Audio of the call that was opened last.
+#[derive(Debug)]
+pub struct Heard<'m> {
+    pub audio: Audio<'m>,
+    /// Index of its track, for [`Intake::track`].
+    pub track: usize,
+    pub media_ms: Option<u64>,
+    /// The sender's own number for this frame.
+    pub seq: Option<u64>,
+}
+
+/// What is to be done; each is done before the next, and before the audio that came with it.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// Begin this call or take it up; all that follows belongs to it.
+    Open(Opening),
+    /// Tell a custom client where to go on, once what came earlier is durable.
+    Started,
+    Event(Detail),
+    End(Reason),
+    /// All was said: ack what is durable and close with 1000.
+    Finish,
+    /// Turn a custom client away.
+    Fail(Refusal),
+    Close(u16),
+    /// An Exotel message that could not be used; `total` of them so far.
+    Bad {
+        error: Bad,
+        total: u64,
+    },
+    Warn(String),
+}
+
+#[derive(Debug, PartialEq)]
+pub struct Opening {
+    pub name: CallName,
+    /// What the start said; `None` for audio without one.
+    pub start: Option<(About, Detail)>,
+}
+
+#[derive(Debug, PartialEq)]
+pub struct Refusal {
+    pub code: ErrorCode,
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Bad {
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    #[error(transparent)]
+    Audio(#[from] BadBase64),
+    #[error("the event carries no audio")]
+    NoAudio,
+    #[error("more tracks than a connection may have")]
+    TooManyTracks,
+}

@@ -1,0 +1,103 @@
+//! Audio on a connection: from the message that carried it to whole samples of one track.
+
+use std::borrow::Cow;
+
+use super::{Bad, EVENT_TEXT_BYTES_MAX, Heard, Intake, Track};
+use crate::{
+    dialect::{Media, scalar::Scalar},
+    frame::{ID_BYTES_MAX, Now, clip},
+    payload::{Decoder, Scratch},
+};
+
+impl Intake {
+    pub(super) fn take_media<'m>(
+        &mut self,
+        media: Media<'m>,
+        scratch: &'m mut Scratch,
+        now: Now,
+    ) -> Option<Heard<'m>> {
+        self.ensure_call()?;
+        if self.stream_sid.is_none()
+            && let Some(sid) = &media.stream_sid
+        {
+            self.stream_sid = Some(clip(sid, ID_BYTES_MAX).to_owned());
+            self.generation = self.generation.wrapping_add(1);
+        }
+        let Scalar::Text(payload) = media.payload else {
+            return self.bad(Bad::NoAudio, now);
+        };
+        let Some(index) = self.track_index(media.track.as_deref()) else {
+            return self.bad(Bad::TooManyTracks, now);
+        };
+        let track = self.tracks.get_mut(index)?;
+        if let (Some(last), Some(chunk)) = (track.chunk, media.chunk)
+            && chunk > last.saturating_add(1)
+        {
+            self.sender_gaps += 1;
+        }
+        track.chunk = media.chunk.or(track.chunk);
+        let audio = match payload {
+            Cow::Borrowed(text) => track.decoder.base64(text, scratch),
+            // Escapes in the text (`\/`): rare enough to afford a copy.
+            Cow::Owned(text) => track.decoder.base64_owned(&text, scratch),
+        };
+        match audio {
+            Ok(audio) => {
+                self.bad_in_a_row = 0;
+                (!audio.pcm.is_empty()).then_some(Heard {
+                    audio,
+                    track: index,
+                    media_ms: media.offset_ms,
+                    seq: media.seq,
+                })
+            }
+            Err(error) => self.bad(error.into(), now),
+        }
+    }
+
+    pub(super) fn take_raw<'m>(
+        &mut self,
+        bytes: &'m [u8],
+        scratch: &'m mut Scratch,
+        now: Now,
+    ) -> Option<Heard<'m>> {
+        if bytes.is_empty() {
+            return None;
+        }
+        self.ensure_call()?;
+        let Some(index) = self.track_index(None) else {
+            return self.bad(Bad::TooManyTracks, now);
+        };
+        let audio = self.tracks.get_mut(index)?.decoder.raw(bytes, scratch);
+        self.bad_in_a_row = 0;
+        (!audio.pcm.is_empty()).then_some(Heard {
+            audio,
+            track: index,
+            media_ms: None,
+            seq: None,
+        })
+    }
+
+    fn track_index(&mut self, name: Option<&str>) -> Option<usize> {
+        let name = name.map(|name| clip(name, EVENT_TEXT_BYTES_MAX));
+        if let Some(index) = self
+            .tracks
+            .iter()
+            .position(|track| track.name.as_deref() == name)
+        {
+            return Some(index);
+        }
+        let encoding = self.current.as_ref()?.format.encoding;
+        (self.tracks.len() < TRACKS_MAX).then(|| {
+            self.tracks.push(Track {
+                name: name.map(str::to_owned),
+                decoder: Decoder::new(encoding),
+                chunk: None,
+            });
+            self.tracks.len() - 1
+        })
+    }
+}
+
+/// Inbound and outbound are what is known; room for a conference, and an end to invention.
+const TRACKS_MAX: usize = 8;

@@ -1,0 +1,190 @@
+//! A lane's own connection to Redis: dialled, encrypted, logged in, and ready for raw commands.
+//!
+//! The redis crate reads the URL and the replies; the bytes go over a socket of ours, because its asynchronous API
+//! takes no prepared commands. Nothing here retries: the lane does.
+
+use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
+
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf},
+    net::{TcpStream, UnixStream},
+    time::timeout,
+};
+
+use super::{
+    RedisSettings,
+    redis_error::Class,
+    reply::{self, Reply},
+};
+
+/// How to reach the server of one lane.
+#[derive(Clone)]
+pub(super) struct Dial {
+    info: ConnectionInfo,
+    tls: Option<Arc<ClientConfig>>,
+    /// Sent on every new connection after the login; an error with this word at its front is no error.
+    setup: Vec<(Vec<u8>, &'static str)>,
+}
+
+/// A connection in use.
+pub(super) struct Link {
+    pub(super) reader: ReadHalf<Box<dyn Io>>,
+    pub(super) writer: WriteHalf<Box<dyn Io>>,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    #[error("REDIS_URL cannot be read: {0}")]
+    Url(String),
+    #[error("{path} cannot be used: {what}", path = .path.display())]
+    Pem { path: PathBuf, what: String },
+    #[error("TLS to Redis cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("cannot connect to Redis at {address}: {error}")]
+    Connect { address: String, error: io::Error },
+    #[error("Redis did not answer within {} s", TIMEOUT.as_secs())]
+    Timeout,
+    #[error("the connection to Redis broke: {0}")]
+    Broken(#[from] io::Error),
+    #[error("Redis refused {step}: {error}; {advice}", advice = Class::of(.error).advice())]
+    Refused { step: &'static str, error: String },
+    #[error("what answers at REDIS_URL is not Redis: {0}")]
+    Protocol(String),
+}
+
+/// What a lane reads from and writes to.
+pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+impl Dial {
+    /// Reads the URL and the certificates, and remembers which consumer groups to make on `stream`.
+    pub(super) fn new(settings: &RedisSettings, stream: &str, groups: &[String]) -> Result<Self, LinkError> {
+        let url = settings.urls.first().map(|url| url.expose()).unwrap_or_default();
+        let (plain, encrypted) = match url.split_once("://") {
+            Some(("rediss", rest)) => (format!("redis://{rest}"), true),
+            _ => (url.to_owned(), false),
+        };
+        let info = plain
+            .as_str()
+            .into_connection_info()
+            .map_err(|error| LinkError::Url(error.detail().unwrap_or("it is no URL").to_owned()))?;
+        let tls = encrypted.then(|| client_config(settings)).transpose()?;
+        let group = |name: &String| {
+            let command = redis::cmd("XGROUP").arg("CREATE").arg(stream).arg(name).arg("0").arg("MKSTREAM").get_packed_command();
+            (command, "BUSYGROUP")
+        };
+        Ok(Self { info, tls, setup: groups.iter().map(group).collect() })
+    }
+
+    /// Connects and logs in.
+    pub(super) async fn connect(&self) -> Result<Link, LinkError> {
+        match timeout(TIMEOUT, self.connect_unbounded()).await {
+            Ok(result) => result,
+            Err(_) => Err(LinkError::Timeout),
+        }
+    }
+
+    async fn connect_unbounded(&self) -> Result<Link, LinkError> {
+        let address = self.info.addr().to_string();
+        let stream = self.open().await.map_err(|error| LinkError::Connect { address, error })?;
+        let (reader, writer) = tokio::io::split(stream);
+        let mut link = Link { reader, writer };
+        let login = self.info.redis_settings();
+        if let Some(password) = login.password() {
+            let mut auth = redis::cmd("AUTH");
+            if let Some(user) = login.username() {
+                auth.arg(user);
+            }
+            auth.arg(password);
+            link.ask("the login", &auth.get_packed_command(), "").await?;
+        }
+        if login.db() != 0 {
+            let select = redis::cmd("SELECT").arg(login.db()).get_packed_command();
+            link.ask("the database", &select, "").await?;
+        }
+        let name = redis::cmd("CLIENT").arg("SETNAME").arg("rtaa-ingest").get_packed_command();
+        link.ask("the connection's name", &name, "").await?;
+        for (command, harmless) in &self.setup {
+            link.ask("the consumer group", command, harmless).await?;
+        }
+        Ok(link)
+    }
+
+    async fn open(&self) -> io::Result<Box<dyn Io>> {
+        let (host, port) = match self.info.addr() {
+            ConnectionAddr::Tcp(host, port) => (host, *port),
+            ConnectionAddr::Unix(path) => return Ok(Box::new(UnixStream::connect(path).await?)),
+            _ => return Err(io::Error::other("this kind of address is not supported")),
+        };
+        let stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
+        stream.set_nodelay(true)?;
+        let Some(config) = &self.tls else { return Ok(Box::new(stream)) };
+        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(io::Error::other)?;
+        let connector = tokio_rustls::TlsConnector::from(Arc::clone(config));
+        Ok(Box::new(connector.connect(name, stream).await?))
+    }
+}
+
+impl fmt::Debug for Dial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dial").field("address", &self.info.addr().to_string()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").finish_non_exhaustive()
+    }
+}
+
+impl Link {
+    /// Sends one command and waits for its reply.
+    async fn ask(&mut self, step: &'static str, command: &[u8], harmless: &str) -> Result<(), LinkError> {
+        self.writer.write_all(command).await?;
+        self.writer.flush().await?;
+        let mut bytes = bytes::BytesMut::with_capacity(256);
+        loop {
+            match reply::read(&bytes).map_err(|error| LinkError::Protocol(error.to_string()))? {
+                Some((Reply::Error(error), _)) if harmless.is_empty() || !error.starts_with(harmless) => {
+                    return Err(LinkError::Refused { step, error });
+                }
+                Some(_) => return Ok(()),
+                None if bytes.len() > SETUP_REPLY_BYTES_MAX => {
+                    return Err(LinkError::Protocol("it talks without end".to_owned()));
+                }
+                None => {}
+            }
+            if self.reader.read_buf(&mut bytes).await? == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+        }
+    }
+}
+
+fn client_config(settings: &RedisSettings) -> Result<Arc<ClientConfig>, LinkError> {
+    let pem = |path: &PathBuf, error: rustls::pki_types::pem::Error| LinkError::Pem { path: path.clone(), what: error.to_string() };
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    if let Some(path) = &settings.tls_ca {
+        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| pem(path, error))? {
+            roots.add(certificate.map_err(|error| pem(path, error))?)?;
+        }
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?.with_root_certificates(roots);
+    let Some(files) = &settings.tls_client else { return Ok(Arc::new(builder.with_no_client_auth())) };
+    let chain = CertificateDer::pem_file_iter(&files.cert)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| pem(&files.cert, error))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| pem(&files.key, error))?;
+    Ok(Arc::new(builder.with_client_auth_cert(chain, key)?))
+}
+
+/// A Redis that needs longer than this to take a connection is as good as away.
+const TIMEOUT: Duration = Duration::from_secs(5);
+const SETUP_REPLY_BYTES_MAX: usize = 64 * 1024;

@@ -1,0 +1,112 @@
+//! Redis's replies, as far as a lane cares: entry ids by the thousand, and now and then something else.
+//!
+//! Ids are read by hand, since there is one per frame; everything else goes through the redis crate's parser.
+
+use redis::{RedisError, Value};
+
+/// One reply.
+#[derive(Debug, PartialEq)]
+pub(super) enum Reply {
+    /// Time part of the entry's id.
+    Id { ms: u64 },
+    Done,
+    /// Redis's own words, the error code first.
+    Error(String),
+}
+
+/// Reads the first reply in `bytes`, and how many bytes it took; `None` while it is not all there.
+pub(super) fn read(bytes: &[u8]) -> Result<Option<(Reply, usize)>, RedisError> {
+    if let Some(found) = read_id(bytes) {
+        return Ok(Some(found));
+    }
+    let Some(length) = length(bytes, DEPTH_MAX) else { return Ok(None) };
+    let reply = match redis::parse_redis_value(bytes.get(..length).unwrap_or_default())? {
+        Value::ServerError(error) => {
+            let words = error.details().unwrap_or_default();
+            Reply::Error(format!("{} {words}", error.code()).trim_end().to_owned())
+        }
+        _ => Reply::Done,
+    };
+    Ok(Some((reply, length)))
+}
+
+/// `$15\r\n1762500000000-0\r\n` and nothing else.
+fn read_id(bytes: &[u8]) -> Option<(Reply, usize)> {
+    let (digits, head) = line(bytes.strip_prefix(b"$")?)?;
+    let length = number(digits)?;
+    let body = bytes.get(1 + head..1 + head + length)?;
+    if bytes.get(1 + head + length..1 + head + length + 2)? != b"\r\n" {
+        return None;
+    }
+    let dash = body.iter().position(|&byte| byte == b'-')?;
+    let ms = number(body.get(..dash)?)?;
+    Some((Reply::Id { ms: ms as u64 }, 1 + head + length + 2))
+}
+
+/// How long the reply at the front is, however deep it is nested; `None` while it is not all there.
+pub(super) fn length(bytes: &[u8], depth: usize) -> Option<usize> {
+    let (first, rest) = bytes.split_first()?;
+    let (text, head) = line(rest)?;
+    let mut end = 1 + head;
+    match first {
+        b'$' | b'=' if text != b"-1" => end += number(text).unwrap_or(0) + 2,
+        b'*' | b'~' | b'>' | b'%' if text != b"-1" && depth > 0 => {
+            let items = number(text).unwrap_or(0) * if *first == b'%' { 2 } else { 1 };
+            for _ in 0..items {
+                end += length(bytes.get(end..)?, depth - 1)?;
+            }
+        }
+        _ => {}
+    }
+    (bytes.len() >= end).then_some(end)
+}
+
+/// The text before the first line break, and where the next line begins.
+fn line(bytes: &[u8]) -> Option<(&[u8], usize)> {
+    let end = bytes.iter().position(|&byte| byte == b'\r')?;
+    (bytes.get(end + 1) == Some(&b'\n')).then_some((bytes.get(..end)?, end + 2))
+}
+
+fn number(digits: &[u8]) -> Option<usize> {
+    if digits.is_empty() || digits.len() > 18 {
+        return None;
+    }
+    digits.iter().try_fold(0_usize, |value, &digit| {
+        digit.is_ascii_digit().then(|| value * 10 + usize::from(digit - b'0'))
+    })
+}
+
+const DEPTH_MAX: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_of_reply_is_read_whole_or_not_at_all() {
+        let check = |text: &str, expected: Reply| {
+            for cut in 0..text.len() {
+                assert_eq!(read(&text.as_bytes()[..cut]).unwrap(), None, "{text:?} cut at {cut}");
+            }
+            let more = format!("{text}$1\r\nx\r\n");
+            assert_eq!(read(more.as_bytes()).unwrap(), Some((expected, text.len())), "{text:?}");
+        };
+        check("$15\r\n1762500000000-0\r\n", Reply::Id { ms: 1_762_500_000_000 });
+        check("+OK\r\n", Reply::Done);
+        check(":3\r\n", Reply::Done);
+        check("$-1\r\n", Reply::Done);
+        check("$5\r\nhello\r\n", Reply::Done);
+        check("*2\r\n$1\r\na\r\n*1\r\n:1\r\n", Reply::Done);
+        check("-OOM command not allowed\r\n", Reply::Error("OOM command not allowed".into()));
+        check("-LOADING Redis is loading\r\n", Reply::Error("LOADING Redis is loading".into()));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = read(&bytes).is_ok();
+        }
+    }
+}
