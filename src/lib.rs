@@ -7,6 +7,7 @@ pub mod server;
 
 pub mod admission;
 pub mod auth;
+pub mod client_address;
 pub mod connection;
 
 pub mod journal;
