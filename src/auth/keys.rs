@@ -49,6 +49,10 @@ pub enum KeyError {
     OtherBlock { nth: usize, label: String },
     #[error("PEM block {nth} is an RSA key of {bits} bits: use one of 2048 to 8192")]
     RsaSize { nth: usize, bits: usize },
+    #[error(
+        "PEM block {nth} is an RSA key for PSS alone: use a plain one, as openssl genrsa makes it"
+    )]
+    RsaPss { nth: usize },
     #[error("PEM block {nth} is an elliptic curve key of another curve: use P-256 (prime256v1)")]
     Curve { nth: usize },
     #[error("PEM block {nth} holds no key of a known type: use RSA, P-256 or Ed25519")]
@@ -117,6 +121,10 @@ fn key_of(block: &pem::Block<'_>, nth: usize) -> Result<PublicKey, KeyError> {
         }
     }
     let der = block.der().ok_or(KeyError::Damaged { nth })?;
+    // The library would take it for a plain RSA key, which it says it is not.
+    if der.windows(RSA_PSS.len()).take(16).any(|at| at == RSA_PSS) {
+        return Err(KeyError::RsaPss { nth });
+    }
     if let Ok(key) = rsa::PublicKey::from_der(&der) {
         let bits = rsa_bits(&key);
         if !RSA_BITS.contains(&bits) {
@@ -160,6 +168,9 @@ fn rsa_bits(key: &rsa::PublicKey) -> usize {
 
 /// Below, a key can be broken; above, checking one signature costs a noticeable part of a second.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+
+/// The object identifier id-RSASSA-PSS (RFC 4055); the one of the key's type stands at its very beginning.
+const RSA_PSS: [u8; 11] = [6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 10];
 
 /// A rotation needs two; every key that fits is tried for every token, so their number is a cost that strangers cause.
 const KEYS_MAX: usize = 32;
@@ -215,6 +226,11 @@ mod tests {
         let public = good.public_pem().unwrap();
         let private = good.private_pem().unwrap();
         let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let rsa = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).unwrap();
+        let mut pss = rsa.public_key().as_der().unwrap().as_ref().to_vec();
+        let plain = [&RSA_PSS[..10], &[1]].concat();
+        let at = pss.windows(11).position(|found| found == plain).unwrap();
+        pss[at + 10] = RSA_PSS[10];
         let nth = 2;
         for (text, expected) in [
             (certificate.cert.pem(), KeyError::Certificate { nth }),
@@ -231,6 +247,7 @@ mod tests {
                 curve(&ECDSA_P256K1_SHA256_FIXED_SIGNING),
                 KeyError::Unknown { nth },
             ),
+            (pem::encode("PUBLIC KEY", &pss), KeyError::RsaPss { nth }),
             (SMALL_RSA.to_owned(), KeyError::RsaSize { nth, bits: 1024 }),
             (
                 pem::encode("PUBLIC KEY", &[1, 2, 3]),
