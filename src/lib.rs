@@ -15,4 +15,5 @@ pub mod publisher;
 pub mod telemetry;
 
 pub mod audio;
+pub mod duration;
 pub mod secret;
