@@ -7,6 +7,7 @@ pub mod server;
 
 pub mod admission;
 pub mod auth;
+pub mod client_address;
 pub mod connection;
 
 pub mod journal;
@@ -21,5 +22,6 @@ pub mod payload;
 pub mod record;
 
 pub mod audio;
+pub mod duration;
 pub mod frame;
 pub mod secret;

@@ -1,8 +1,35 @@
-//! The way of frames out (stub).
+//! The way of frames out: sessions hand records to a lane, the lane makes them durable.
+//!
+//! A lane is one stream key on one server, or the journal; a call's records always take the same lane. The handle is
+//! cheap to clone and never waits: [`Outlet::has_room`] tells when to stop reading sockets. What a record looks like
+//! is `record.rs`'s subject.
 
-use std::{path::PathBuf, time::Duration};
+mod batch;
+mod fine_timer;
+mod journal_lane;
+mod lane;
+mod link;
+pub mod progress;
+mod redis_error;
+mod redis_lane;
+mod reply;
+mod status;
 
-use crate::secret::Secret;
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use self::{journal_lane::JournalError, link::LinkError};
+use self::{
+    batch::What, journal_lane::JournalLane, lane::Lane, link::Dial, progress::Progress, redis_lane::RedisLane,
+};
+use crate::{
+    journal,
+    payload::Audio,
+    record::{CallEnd, CallEvent, FrameFormat, FrameNumbers, FramePattern, Metadata, to_json},
+    secret::Secret,
+};
 
 /// Where frames go and how.
 #[derive(Debug, Clone)]
@@ -21,9 +48,7 @@ pub struct Settings {
 pub enum Destination {
     Redis(RedisSettings),
     /// The embedded journal. `meant` tells whether the operator asked for it or merely set no `REDIS_URL`.
-    Journal {
-        meant: bool,
-    },
+    Journal { meant: bool },
 }
 
 #[derive(Debug, Clone)]
@@ -39,10 +64,7 @@ pub struct RedisSettings {
 pub enum Topology {
     Standalone,
     Cluster,
-    Sentinel {
-        master: String,
-        password: Option<Secret>,
-    },
+    Sentinel { master: String, password: Option<Secret> },
 }
 
 /// What bounds the stream of frames.
@@ -53,8 +75,151 @@ pub enum Trim {
     Never,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FrameFormat {
-    Json,
-    Fields,
+/// Why the publisher cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }
+
+/// All lanes.
+#[derive(Debug, Clone)]
+pub struct Publisher {
+    lanes: Arc<[Arc<Lane>]>,
+    format: FrameFormat,
+    adapter: &'static str,
+}
+
+/// The lane that a call's records take.
+#[derive(Debug, Clone)]
+pub struct Outlet(Arc<Lane>);
+
+/// What became of a lane: how many records it could not deliver before it was told to give up.
+pub type Undelivered = usize;
+
+/// Health of all lanes together.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    pub up: bool,
+    pub problems: Vec<String>,
+    pub journal_bytes: u64,
+}
+
+impl Publisher {
+    /// Starts every lane's owner in `owners`; they end once [`Publisher::close`] was called and all is delivered, or
+    /// when `give_up` is cancelled.
+    pub fn start(
+        settings: &Settings,
+        journal: &journal::Settings,
+        owners: &mut JoinSet<Undelivered>,
+        give_up: &CancellationToken,
+    ) -> Result<Self, StartError> {
+        let keys = match settings.shards {
+            0 | 1 => vec![settings.stream.clone()],
+            shards => (0..shards).map(|shard| format!("{}:{{{shard}}}", settings.stream)).collect(),
+        };
+        let (lanes, adapter) = match &settings.destination {
+            Destination::Redis(redis) => {
+                let mut lanes = Vec::with_capacity(keys.len());
+                for key in keys {
+                    let dial = Dial::new(redis, &key, &settings.consumer_groups)?;
+                    let lane = Arc::new(Lane::new(key, settings.trim));
+                    let owner = RedisLane::new(Arc::clone(&lane), dial, settings.gather);
+                    let give_up = give_up.clone().cancelled_owned();
+                    owners.spawn(async move { count(&owner.run(give_up).await) });
+                    lanes.push(lane);
+                }
+                (lanes, "redis_streams")
+            }
+            Destination::Journal { .. } => {
+                let lane = Arc::new(Lane::new(settings.stream.clone(), Trim::Never));
+                let owner = JournalLane::open(Arc::clone(&lane), journal, settings.gather)?;
+                let give_up = give_up.clone().cancelled_owned();
+                owners.spawn(async move { count(&owner.run(give_up).await) });
+                (vec![lane], "journal")
+            }
+        };
+        Ok(Self { lanes: lanes.into(), format: settings.format, adapter })
+    }
+
+    /// The lane for a call: always the same for the same id.
+    pub fn outlet(&self, interaction_id: &str) -> Option<Outlet> {
+        let lanes = u32::try_from(self.lanes.len()).ok().filter(|&lanes| lanes > 0)?;
+        let shard = crc32fast::hash(interaction_id.as_bytes()) % lanes;
+        self.lanes.get(shard as usize).map(|lane| Outlet(Arc::clone(lane)))
+    }
+
+    pub fn format(&self) -> FrameFormat {
+        self.format
+    }
+
+    /// `redis_streams` or `journal`.
+    pub fn adapter(&self) -> &'static str {
+        self.adapter
+    }
+
+    pub fn health(&self) -> Health {
+        let mut health = Health { up: self.lanes.iter().all(|lane| lane.status.is_up()), ..Health::default() };
+        for lane in self.lanes.iter() {
+            health.problems.extend(lane.status.problem().filter(|problem| !health.problems.contains(problem)));
+            health.journal_bytes += lane.status.journal_bytes();
+        }
+        health
+    }
+
+    /// No record will come any more.
+    pub fn close(&self) {
+        self.lanes.iter().for_each(|lane| lane.close());
+    }
+}
+
+impl Outlet {
+    pub fn frame(
+        &self,
+        pattern: &FramePattern,
+        numbers: &FrameNumbers,
+        audio: &Audio<'_>,
+        progress: &Arc<Progress>,
+        session: u64,
+    ) {
+        self.0.append_frame(pattern, numbers, audio, progress, session);
+    }
+
+    pub fn call_end(&self, record: &CallEnd<'_>, progress: &Arc<Progress>) {
+        let what = What::CallEnd { progress: Arc::clone(progress), session: record.session };
+        self.0.append_record(CALL_END, RECORDS_MAX, &to_json(record), what);
+    }
+
+    pub fn call_event(&self, record: &CallEvent<'_>) {
+        self.0.append_record(CALL_EVENTS, RECORDS_MAX, &to_json(record), What::CallEvent);
+    }
+
+    pub fn metadata(&self, record: &Metadata<'_>) {
+        let key = format!("call:metadata:{}", record.interaction_id);
+        self.0.append_command(&[b"SET", key.as_bytes(), &to_json(record), b"EX", METADATA_EXPIRY_S], What::Metadata);
+    }
+
+    pub fn has_room(&self) -> bool {
+        self.0.has_room()
+    }
+
+    /// Returns once the lane takes more.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost by dropping it.
+    pub async fn wait_for_room(&self) {
+        self.0.wait_for_room().await;
+    }
+}
+
+fn count(batches: &[batch::Batch]) -> Undelivered {
+    let entries = batches.iter().flat_map(|batch| &batch.entries);
+    entries.filter(|entry| entry.what.kind().is_some()).count()
+}
+
+const CALL_END: &str = "call_end";
+const CALL_EVENTS: &str = "call_events";
+const RECORDS_MAX: u64 = 100_000;
+const METADATA_EXPIRY_S: &[u8] = b"3600";
