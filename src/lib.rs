@@ -14,4 +14,5 @@ pub mod publisher;
 pub mod telemetry;
 
 pub mod audio;
+pub mod duration;
 pub mod secret;
