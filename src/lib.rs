@@ -4,6 +4,7 @@ pub mod cli;
 pub mod config;
 
 pub mod server;
+pub mod simulate;
 
 pub mod admission;
 pub mod auth;
