@@ -232,4 +232,34 @@ mod tests {
     fn tls_needs_nothing_from_the_process() {
         assert!(tls_settings().is_ok());
     }
+
+    #[tokio::test]
+    async fn a_certificate_that_nobody_vouches_for_is_refused() {
+        let issued = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(issued.signing_key.serialize_der());
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let server = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![issued.cert.der().clone()], key.unwrap())
+            .unwrap();
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serving = async {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
+            acceptor.accept(tcp).await.unwrap_err()
+        };
+        let target = Target::parse(&format!("wss://localhost:{port}/")).unwrap();
+        let door = Door::find(&target, "/", "me", None).await.unwrap();
+        let (opened, _) = tokio::join!(door.open(), serving);
+        let Err(error @ CallError::Tls(_)) = opened else {
+            panic!("the certificate was taken");
+        };
+        let told = crate::simulate::summary::chain(&error);
+        assert!(told.contains("UnknownIssuer"), "{told}");
+    }
 }

@@ -1,6 +1,6 @@
 //! What the simulated callers say: one piece of audio that all calls share, cut into frames as they are sent.
 //!
-//! Making frames into messages is in [`super::wire`]. Invariant: frames follow each other without a hole or a repeat at any rate
+//! Making frames into messages is in `wire`. Invariant: frames follow each other without a hole or a repeat at any rate
 //! and frame length, since each begins where whole-number arithmetic says that the one before ends.
 
 use std::{sync::Arc, time::Duration};

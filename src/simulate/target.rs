@@ -1,6 +1,6 @@
 //! The URL that calls go to, taken apart: `ws[s]://[KEY:TOKEN@]host[:port]/path[?parameters]`.
 //!
-//! Only text is handled here; connecting is in [`super::connect`]. Invariant: what was between the scheme and the `@` is a
+//! Only text is handled here; connecting is in `connect`. Invariant: what was between the scheme and the `@` is a
 //! [`Secret`] from here on and is in no error.
 
 use tokio_tungstenite::tungstenite::http::Uri;
