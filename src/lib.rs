@@ -3,15 +3,21 @@
 pub mod cli;
 pub mod config;
 
+pub mod app;
+pub mod health;
 pub mod server;
+pub mod simulate;
 
 pub mod admission;
 pub mod auth;
+pub mod calls;
 pub mod client_address;
 pub mod connection;
 
+pub mod clock;
 pub mod journal;
 pub mod publisher;
+pub mod shutdown;
 pub mod telemetry;
 
 pub mod intake;

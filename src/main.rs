@@ -1,3 +1,36 @@
-//! The program: hands over to the command line.
+//! The program: hands the arguments to the command line, and says how it ended.
+//!
+//! Everything else is in the library. Invariant: the exit codes are those of the contract (1.3).
 
-fn main() {}
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use rtaa_ingest::{cli, config::error::ConfigErrors};
+
+fn main() -> ExitCode {
+    match cli::run(std::env::args_os()) {
+        Ok(code) => code,
+        Err(error) => {
+            let bad_configuration = error.downcast_ref::<ConfigErrors>().is_some();
+            let code = if bad_configuration { EX_CONFIG } else { 1 };
+            // Where even standard error is gone, the code still tells.
+            report(&error).ok();
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// The error and what caused it, a line each.
+fn report(error: &anyhow::Error) -> io::Result<()> {
+    let mut out = io::stderr().lock();
+    writeln!(out, "error: {error}")?;
+    for cause in error.chain().skip(1) {
+        writeln!(out, "  caused by: {cause}")?;
+    }
+    out.flush()
+}
+
+/// `sysexits.h` knows it by this name and number.
+const EX_CONFIG: u8 = 78;

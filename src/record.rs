@@ -17,6 +17,23 @@ pub enum Kind {
     CallEvent,
 }
 
+impl Kind {
+    /// The number that stands for it on disk; it never changes.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Frame => 1,
+            Self::CallEnd => 2,
+            Self::CallEvent => 3,
+        }
+    }
+
+    pub fn from_code(code: u8) -> Option<Self> {
+        [Self::Frame, Self::CallEnd, Self::CallEvent]
+            .into_iter()
+            .find(|kind| kind.code() == code)
+    }
+}
+
 /// How frames are laid out in their stream entry (4.1, 4.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameFormat {
@@ -66,10 +83,23 @@ impl FramePattern {
 
     fn json(facts: &FrameFacts<'_>) -> Self {
         let (tenant, call) = (quote(facts.tenant_id), quote(facts.interaction_id));
-        let mut text = [r#"{"tenant_id":"#, &tenant, r#","interaction_id":"#, &call, r#","seq":"#].concat();
+        let mut text = [
+            r#"{"tenant_id":"#,
+            &tenant,
+            r#","interaction_id":"#,
+            &call,
+            r#","seq":"#,
+        ]
+        .concat();
         let head_bytes = text.len();
         let (rate, session) = (facts.sample_rate.to_string(), facts.session.to_string());
-        text += &[r#","sample_rate":"#, &rate, r#","encoding":"pcm16","session":"#, &session].concat();
+        text += &[
+            r#","sample_rate":"#,
+            &rate,
+            r#","encoding":"pcm16","session":"#,
+            &session,
+        ]
+        .concat();
         for (name, value) in [("stream_sid", facts.stream_sid), ("track", facts.track)] {
             if let Some(value) = value {
                 text += &[r#",""#, name, r#"":"#, &quote(value)].concat();

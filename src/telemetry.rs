@@ -4,8 +4,6 @@
 //! Levels: ERROR audio lost or a person must act, WARN unexpected but nothing lost, INFO a call or the service changes
 //! state, DEBUG one call's details. Nothing secret is ever an argument of these functions.
 
-use std::io::IsTerminal as _;
-
 use tracing::{debug, error, info, warn};
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
@@ -17,6 +15,8 @@ pub struct Settings {
     pub format: LogFormat,
     /// A `tracing` filter, `RUST_LOG`'s syntax.
     pub filter: String,
+    /// Whether text may be coloured.
+    pub colours: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,16 +36,23 @@ pub fn init(settings: &Settings) {
     let layer = fmt::layer().with_writer(std::io::stderr).with_target(false);
     let registry = tracing_subscriber::registry();
     let result = match settings.format {
-        LogFormat::Json => registry.with(layer.json().flatten_event(true).with_current_span(false).with_span_list(false).with_filter(filter)).try_init(),
-        LogFormat::Text => registry.with(layer.with_ansi(colours()).with_filter(filter)).try_init(),
+        LogFormat::Json => registry
+            .with(
+                layer
+                    .json()
+                    .flatten_event(true)
+                    .with_current_span(false)
+                    .with_span_list(false)
+                    .with_filter(filter),
+            )
+            .try_init(),
+        LogFormat::Text => registry
+            .with(layer.with_ansi(settings.colours).with_filter(filter))
+            .try_init(),
     };
     if result.is_err() {
         debug!("the log was set up before");
     }
-}
-
-fn colours() -> bool {
-    std::io::stderr().is_terminal() && crate::config::colours_wanted()
 }
 
 pub fn listening(addr: &str, url: &str, adapter: &str) {
@@ -57,7 +64,10 @@ pub fn warning(text: &str) {
 }
 
 pub fn upgrade_attempt(client: &str, user_agent: &str, path: &str) {
-    info!(client, user_agent, path, "WebSocket upgrade attempt detected");
+    info!(
+        client,
+        user_agent, path, "WebSocket upgrade attempt detected"
+    );
 }
 
 pub fn upgrade_request(client: &str, protocol: &str, path: &str) {
@@ -77,14 +87,31 @@ pub fn client_connected(connection: &str, client: &str) {
 }
 
 pub fn authentication_failed(client: &str, path: &str, status: u16, reason: &str, message: &str) {
-    warn!(client, path, status, reason, detail = message, "Authentication failed");
+    warn!(
+        client,
+        path,
+        status,
+        reason,
+        detail = message,
+        "Authentication failed"
+    );
 }
 
 pub fn upgrade_refused(client: &str, path: &str, status: u16, reason: &str, message: &str) {
-    warn!(client, path, status, reason, detail = message, "WebSocket upgrade refused");
+    warn!(
+        client,
+        path,
+        status,
+        reason,
+        detail = message,
+        "WebSocket upgrade refused"
+    );
 }
 
-#[expect(clippy::too_many_arguments, reason = "each is a field of its own in the log")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is a field of its own in the log"
+)]
 pub fn start_received(
     connection: &str,
     interaction_id: &str,
@@ -95,28 +122,67 @@ pub fn start_received(
     session: u64,
     joined: bool,
 ) {
-    info!(connection, interaction_id, tenant_id, stream_sid, sample_rate, encoding, session, joined, "Start event received");
+    info!(
+        connection,
+        interaction_id,
+        tenant_id,
+        stream_sid,
+        sample_rate,
+        encoding,
+        session,
+        joined,
+        "Start event received"
+    );
 }
 
-pub fn call_opened(connection: &str, interaction_id: &str, tenant_id: &str, session: u64, joined: bool) {
-    info!(connection, interaction_id, tenant_id, session, joined, "Call opened without a start event");
+pub fn call_opened(
+    connection: &str,
+    interaction_id: &str,
+    tenant_id: &str,
+    session: u64,
+    joined: bool,
+) {
+    info!(
+        connection,
+        interaction_id, tenant_id, session, joined, "Call opened without a start event"
+    );
 }
 
 /// The first and every hundredth frame of a call.
 pub(crate) fn frame_published(progress: &Progress, seq: u64, frames: u64, bytes: usize) {
-    info!(interaction_id = progress.interaction_id, tenant_id = progress.tenant_id, seq, frames, bytes, "Published audio frame");
+    info!(
+        interaction_id = progress.interaction_id,
+        tenant_id = progress.tenant_id,
+        seq,
+        frames,
+        bytes,
+        "Published audio frame"
+    );
 }
 
 pub fn bad_message(connection: &str, error: &str, total: u64) {
-    warn!(connection, error, total, "Message could not be used and was skipped");
+    warn!(
+        connection,
+        error, total, "Message could not be used and was skipped"
+    );
 }
 
 pub fn connection_warning(connection: &str, text: &str) {
     warn!(connection, detail = text, "Unexpected on this connection");
 }
 
-pub fn call_ended(interaction_id: &str, tenant_id: &str, session: u64, reason: &str, frames: u64, gaps: u64) {
-    info!(interaction_id, tenant_id, session, reason, frames, gaps, "Call ended");
+pub fn call_ended(
+    interaction_id: &str,
+    tenant_id: &str,
+    session: u64,
+    reason: &str,
+    frames: u64,
+    gaps: u64,
+) {
+    info!(
+        interaction_id,
+        tenant_id, session, reason, frames, gaps, "Call ended"
+    );
 }
 
 /// How a connection ended, with all that support asks for.
@@ -133,8 +199,27 @@ pub struct Closed<'a> {
 }
 
 pub fn connection_closed(closed: &Closed<'_>) {
-    let Closed { connection, interaction_id, code, reason, seconds, messages, bad_messages, sender_gaps } = *closed;
-    info!(connection, interaction_id, code, reason, seconds, messages, bad_messages, sender_gaps, "Connection closed");
+    let Closed {
+        connection,
+        interaction_id,
+        code,
+        reason,
+        seconds,
+        messages,
+        bad_messages,
+        sender_gaps,
+    } = *closed;
+    info!(
+        connection,
+        interaction_id,
+        code,
+        reason,
+        seconds,
+        messages,
+        bad_messages,
+        sender_gaps,
+        "Connection closed"
+    );
 }
 
 pub(crate) fn redis_up(stream: &str) {
@@ -142,15 +227,26 @@ pub(crate) fn redis_up(stream: &str) {
 }
 
 pub(crate) fn redis_down(stream: &str, problem: &str, waiting_bytes: usize) {
-    error!(stream, problem, waiting_bytes, "Redis is away; frames wait in memory and senders are slowed when it is full");
+    error!(
+        stream,
+        problem,
+        waiting_bytes,
+        "Redis is away; frames wait in memory and senders are slowed when it is full"
+    );
 }
 
 pub(crate) fn redis_refused(error: &str, advice: &str) {
-    error!(error, advice, "Redis refused a command; it is kept and sent again");
+    error!(
+        error,
+        advice, "Redis refused a command; it is kept and sent again"
+    );
 }
 
 pub(crate) fn journal_failed(problem: &str) {
-    error!(problem, "The journal cannot be written; frames wait in memory and senders are slowed when it is full");
+    error!(
+        problem,
+        "The journal cannot be written; frames wait in memory and senders are slowed when it is full"
+    );
 }
 
 pub(crate) fn journal_notice(text: &str) {

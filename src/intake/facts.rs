@@ -5,13 +5,14 @@ use std::{sync::Arc, time::Duration};
 
 use super::Refusal;
 use crate::{
+    admission::Rules,
+    auth::claims::Claims,
     call::CallName,
     dialect::{
         reply::ErrorCode,
         start::{Parameters, Start},
     },
     frame::{Encoding, ID_BYTES_MAX, Sender, parse_rate},
-    secret::Secret,
 };
 
 /// What is known of a connection when it opens.
@@ -19,20 +20,14 @@ use crate::{
 pub struct Facts {
     pub sender: Sender,
     /// Tenant and call that a token binds the connection to.
-    pub bound: Bound,
+    pub bound: Claims,
     /// What the URL says.
     pub hints: Hints,
     pub default_tenant: String,
     /// Unique id for an Exotel call that nothing names.
     pub fallback_id: String,
-    /// The tokens of which one must still come.
-    pub awaits_token: Option<Arc<[Secret]>>,
-}
-
-#[derive(Debug, Clone, Default)]
-pub struct Bound {
-    pub tenant_id: Option<String>,
-    pub interaction_id: Option<String>,
+    /// Who judges the token that must still come.
+    pub awaits_token: Option<Arc<Rules>>,
 }
 
 /// What path and query of the upgrade request say, valid or not.
@@ -49,7 +44,7 @@ impl Facts {
     pub fn new(sender: Sender, default_tenant: &str, fallback_id: &str) -> Self {
         Self {
             sender,
-            bound: Bound::default(),
+            bound: Claims::default(),
             hints: Hints::default(),
             default_tenant: default_tenant.to_owned(),
             fallback_id: fallback_id.to_owned(),

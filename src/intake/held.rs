@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use super::Message;
-use crate::{frame::Now, secret::Secret};
+use crate::{admission::Rules, frame::Now};
 
 /// A connection that has been let in on the promise of a token.
 #[derive(Debug)]
 pub(super) struct Held {
-    tokens: Arc<[Secret]>,
+    rules: Arc<Rules>,
     deadline: std::time::Instant,
     audio: Duration,
     bytes: usize,
@@ -36,9 +36,9 @@ impl OwnedMessage {
 pub(super) struct TooMuch;
 
 impl Held {
-    pub(super) fn new(tokens: Arc<[Secret]>, now: Now) -> Self {
+    pub(super) fn new(rules: Arc<Rules>, now: Now) -> Self {
         Self {
-            tokens,
+            rules,
             deadline: now.instant + WAIT,
             audio: Duration::ZERO,
             bytes: 0,
@@ -50,11 +50,8 @@ impl Held {
         self.deadline
     }
 
-    /// Whether this is one of the tokens; every one is compared, so that time tells nothing.
-    pub(super) fn admits(&self, candidate: &str) -> bool {
-        self.tokens.iter().fold(false, |found, token| {
-            found | token.matches(candidate.as_bytes())
-        })
+    pub(super) fn admits(&self, token: &str) -> bool {
+        self.rules.url_token_matches(token)
     }
 
     pub(super) fn keep(

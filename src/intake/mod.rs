@@ -21,7 +21,7 @@ use std::{
 
 pub use self::{
     effect::{Bad, Effect, Heard, Message, Opening, Refusal},
-    facts::{Bound, Facts, Hints},
+    facts::{Facts, Hints},
     held::OwnedMessage,
 };
 use self::{format::Format, held::Held};
@@ -75,10 +75,7 @@ impl Intake {
     pub fn new(mut facts: Facts, now: Now) -> Self {
         facts.hints.call = facts.hints.call.filter(|id| id.len() <= ID_BYTES_MAX);
         facts.hints.tenant = facts.hints.tenant.filter(|id| id.len() <= ID_BYTES_MAX);
-        let held = facts
-            .awaits_token
-            .take()
-            .map(|tokens| Held::new(tokens, now));
+        let held = facts.awaits_token.take().map(|rules| Held::new(rules, now));
         Self {
             facts,
             held,

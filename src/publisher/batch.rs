@@ -25,8 +25,14 @@ pub(super) struct Entry {
 /// What a command is, as far as its confirmation goes.
 #[derive(Debug, Clone)]
 pub(super) enum What {
-    Frame { progress: Arc<Progress>, seq: u64, session: u64 },
-    CallEnd { progress: Arc<Progress>, session: u64 },
+    Frame {
+        progress: Arc<Progress>,
+        seq: u64,
+        session: u64,
+    },
+    CallEnd {
+        session: u64,
+    },
     CallEvent,
     /// Overwritten soon: worth no retry and no place on disk.
     Metadata,
@@ -52,7 +58,11 @@ impl Batch {
 
     /// Marks everything since the last entry as one command.
     pub(super) fn close_entry(&mut self, fields: usize, what: What) {
-        self.entries.push(Entry { end: self.bytes.len(), fields, what });
+        self.entries.push(Entry {
+            end: self.bytes.len(),
+            fields,
+            what,
+        });
     }
 
     /// The bytes of command `index`.
@@ -62,21 +72,32 @@ impl Batch {
 
     /// The field/value pairs of command `index`.
     pub(super) fn fields(&self, index: usize) -> &[u8] {
-        let Some(entry) = self.entries.get(index) else { return &[] };
+        let Some(entry) = self.entries.get(index) else {
+            return &[];
+        };
         self.bytes.get(entry.fields..entry.end).unwrap_or_default()
     }
 
     pub(super) fn start(&self, index: usize) -> usize {
-        index.checked_sub(1).and_then(|before| self.entries.get(before)).map_or(0, |entry| entry.end)
+        index
+            .checked_sub(1)
+            .and_then(|before| self.entries.get(before))
+            .map_or(0, |entry| entry.end)
     }
 
     fn range(&self, index: usize) -> Range<usize> {
-        self.start(index)..self.entries.get(index).map_or(self.bytes.len(), |entry| entry.end)
+        self.start(index)
+            ..self
+                .entries
+                .get(index)
+                .map_or(self.bytes.len(), |entry| entry.end)
     }
 
     /// Copies command `index` of another batch to the end of this one.
     pub(super) fn copy(&mut self, from: &Self, index: usize) {
-        let Some(entry) = from.entries.get(index) else { return };
+        let Some(entry) = from.entries.get(index) else {
+            return;
+        };
         let fields = self.bytes.len() + entry.fields.saturating_sub(from.start(index));
         self.bytes.extend_from_slice(from.command(index));
         self.close_entry(fields, entry.what.clone());

@@ -37,7 +37,8 @@ mod linux {
     use std::{io, os::fd::OwnedFd, time::Duration};
 
     use rustix::time::{
-        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+        timerfd_settime,
     };
     use tokio::io::{Interest, unix::AsyncFd};
 
@@ -48,17 +49,31 @@ mod linux {
         pub(super) fn new() -> io::Result<Self> {
             let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
             let descriptor = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+            #[expect(
+                deprecated,
+                reason = "its successor is unsafe; this descriptor is owned here and never replaced"
+            )]
             AsyncFd::with_interest(descriptor, Interest::READABLE).map(Self)
         }
 
         pub(super) async fn sleep(&mut self, duration: Duration) -> io::Result<()> {
-            let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+            let zero = Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            };
             // Zero would disarm the timer.
             let value = Timespec {
                 tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX),
                 tv_nsec: i64::from(duration.subsec_nanos().max(1)),
             };
-            timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::empty(), &Itimerspec { it_interval: zero, it_value: value })?;
+            timerfd_settime(
+                self.0.get_ref(),
+                TimerfdTimerFlags::empty(),
+                &Itimerspec {
+                    it_interval: zero,
+                    it_value: value,
+                },
+            )?;
             loop {
                 let mut ready = self.0.readable().await?;
                 let mut ticks = [0_u8; 8];
@@ -85,13 +100,20 @@ mod tests {
         }
         let took = started.elapsed();
         assert!(took >= Duration::from_millis(10), "{took:?}");
-        assert!(took < Duration::from_millis(38), "{took:?}: as coarse as the runtime's timer");
+        assert!(
+            took < Duration::from_millis(38),
+            "{took:?}: as coarse as the runtime's timer"
+        );
     }
 
     #[tokio::test]
     async fn a_dropped_wait_leaves_no_trace() {
         let mut timer = FineTimer::new();
-        let cut = tokio::time::timeout(Duration::from_millis(1), timer.sleep(Duration::from_millis(30))).await;
+        let cut = tokio::time::timeout(
+            Duration::from_millis(1),
+            timer.sleep(Duration::from_millis(30)),
+        )
+        .await;
         assert!(cut.is_err());
         let started = tokio::time::Instant::now();
         timer.sleep(Duration::from_millis(5)).await;

@@ -52,7 +52,12 @@ impl Lane {
     pub(super) fn new(key: String, trim: Trim) -> Self {
         let mut head = b"$4\r\nXADD\r\n".to_vec();
         push_bulk(&mut head, key.as_bytes());
-        let open = Open { batch: Batch::default(), head, trim: trim_arguments(trim, None), trimmed: false };
+        let open = Open {
+            batch: Batch::default(),
+            head,
+            trim: trim_arguments(trim, None),
+            trimmed: false,
+        };
         Self {
             key,
             trim,
@@ -74,7 +79,12 @@ impl Lane {
         session: u64,
     ) {
         self.append(|open| {
-            let Open { batch, head, trim: (trim, trim_count), trimmed } = open;
+            let Open {
+                batch,
+                head,
+                trim: (trim, trim_count),
+                trimmed,
+            } = open;
             let with_trim = !std::mem::replace(trimmed, true);
             let count = 3 + if with_trim { *trim_count } else { 0 } + 2 * pattern.pairs(numbers);
             push_count(&mut batch.bytes, count);
@@ -86,7 +96,14 @@ impl Lane {
             let fields = batch.bytes.len();
             pattern.write(&mut batch.bytes, numbers, audio);
             let progress = Arc::clone(progress);
-            batch.close_entry(fields, What::Frame { progress, seq: numbers.seq, session });
+            batch.close_entry(
+                fields,
+                What::Frame {
+                    progress,
+                    seq: numbers.seq,
+                    session,
+                },
+            );
         });
     }
 
@@ -99,7 +116,10 @@ impl Lane {
             push_bulk(&mut batch.bytes, key.as_bytes());
             push_bulk(&mut batch.bytes, b"MAXLEN");
             push_bulk(&mut batch.bytes, b"~");
-            push_bulk(&mut batch.bytes, itoa::Buffer::new().format(entries_max).as_bytes());
+            push_bulk(
+                &mut batch.bytes,
+                itoa::Buffer::new().format(entries_max).as_bytes(),
+            );
             push_bulk(&mut batch.bytes, b"*");
             let fields = batch.bytes.len();
             push_bulk(&mut batch.bytes, b"data");
@@ -112,7 +132,9 @@ impl Lane {
     pub(super) fn append_command(&self, arguments: &[&[u8]], what: What) {
         self.append(|open| {
             push_count(&mut open.batch.bytes, arguments.len());
-            arguments.iter().for_each(|argument| push_bulk(&mut open.batch.bytes, argument));
+            arguments
+                .iter()
+                .for_each(|argument| push_bulk(&mut open.batch.bytes, argument));
             let fields = open.batch.bytes.len();
             open.batch.close_entry(fields, what);
         });
@@ -240,16 +262,37 @@ mod tests {
             track: None,
         };
         let pattern = FramePattern::new(FrameFormat::Fields, &facts);
-        let numbers = FrameNumbers { seq: 1, timestamp_ms: 2, media_ms: None };
+        let numbers = FrameNumbers {
+            seq: 1,
+            timestamp_ms: 2,
+            media_ms: None,
+        };
         let progress = Arc::new(Progress::new("t", "i", 0));
-        lane.append_frame(&pattern, &numbers, &Audio { pcm: &[0; 8], text: None }, &progress, 1);
+        lane.append_frame(
+            &pattern,
+            &numbers,
+            &Audio {
+                pcm: &[0; 8],
+                text: None,
+            },
+            &progress,
+            1,
+        );
     }
 
     fn arguments(command: &[u8]) -> Vec<String> {
         let text = String::from_utf8(command.to_vec()).unwrap();
         let mut lines = text.split("\r\n");
-        let count: usize = lines.next().unwrap().trim_start_matches('*').parse().unwrap();
-        let words: Vec<_> = lines.filter(|line| !line.starts_with('$') && !line.is_empty()).map(str::to_owned).collect();
+        let count: usize = lines
+            .next()
+            .unwrap()
+            .trim_start_matches('*')
+            .parse()
+            .unwrap();
+        let words: Vec<_> = lines
+            .filter(|line| !line.starts_with('$') && !line.is_empty())
+            .map(str::to_owned)
+            .collect();
         assert_eq!(words.len(), count, "{text}");
         words
     }
@@ -258,12 +301,18 @@ mod tests {
     fn the_stream_is_trimmed_once_per_batch_by_redis_own_clock() {
         let lane = Lane::new("audio".into(), Trim::Age(Duration::from_secs(120)));
         frame(&lane);
-        assert_eq!(arguments(lane.take(Batch::default()).command(0))[..3], ["XADD", "audio", "*"]);
+        assert_eq!(
+            arguments(lane.take(Batch::default()).command(0))[..3],
+            ["XADD", "audio", "*"]
+        );
         lane.trim_to(1_000_000);
         frame(&lane);
         frame(&lane);
         let batch = lane.take(Batch::default());
-        assert_eq!(arguments(batch.command(0))[..6], ["XADD", "audio", "MINID", "~", "880000", "*"]);
+        assert_eq!(
+            arguments(batch.command(0))[..6],
+            ["XADD", "audio", "MINID", "~", "880000", "*"]
+        );
         assert_eq!(arguments(batch.command(1))[..3], ["XADD", "audio", "*"]);
         assert!(batch.fields(1).starts_with(b"$9\r\ntenant_id"));
     }

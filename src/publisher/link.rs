@@ -64,8 +64,16 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 impl Dial {
     /// Reads the URL and the certificates, and remembers which consumer groups to make on `stream`.
-    pub(super) fn new(settings: &RedisSettings, stream: &str, groups: &[String]) -> Result<Self, LinkError> {
-        let url = settings.urls.first().map(|url| url.expose()).unwrap_or_default();
+    pub(super) fn new(
+        settings: &RedisSettings,
+        stream: &str,
+        groups: &[String],
+    ) -> Result<Self, LinkError> {
+        let url = settings
+            .urls
+            .first()
+            .map(|url| url.expose())
+            .unwrap_or_default();
         let (plain, encrypted) = match url.split_once("://") {
             Some(("rediss", rest)) => (format!("redis://{rest}"), true),
             _ => (url.to_owned(), false),
@@ -76,10 +84,20 @@ impl Dial {
             .map_err(|error| LinkError::Url(error.detail().unwrap_or("it is no URL").to_owned()))?;
         let tls = encrypted.then(|| client_config(settings)).transpose()?;
         let group = |name: &String| {
-            let command = redis::cmd("XGROUP").arg("CREATE").arg(stream).arg(name).arg("0").arg("MKSTREAM").get_packed_command();
+            let command = redis::cmd("XGROUP")
+                .arg("CREATE")
+                .arg(stream)
+                .arg(name)
+                .arg("0")
+                .arg("MKSTREAM")
+                .get_packed_command();
             (command, "BUSYGROUP")
         };
-        Ok(Self { info, tls, setup: groups.iter().map(group).collect() })
+        Ok(Self {
+            info,
+            tls,
+            setup: groups.iter().map(group).collect(),
+        })
     }
 
     /// Connects and logs in.
@@ -92,7 +110,10 @@ impl Dial {
 
     async fn connect_unbounded(&self) -> Result<Link, LinkError> {
         let address = self.info.addr().to_string();
-        let stream = self.open().await.map_err(|error| LinkError::Connect { address, error })?;
+        let stream = self
+            .open()
+            .await
+            .map_err(|error| LinkError::Connect { address, error })?;
         let (reader, writer) = tokio::io::split(stream);
         let mut link = Link { reader, writer };
         let login = self.info.redis_settings();
@@ -102,13 +123,17 @@ impl Dial {
                 auth.arg(user);
             }
             auth.arg(password);
-            link.ask("the login", &auth.get_packed_command(), "").await?;
+            link.ask("the login", &auth.get_packed_command(), "")
+                .await?;
         }
         if login.db() != 0 {
             let select = redis::cmd("SELECT").arg(login.db()).get_packed_command();
             link.ask("the database", &select, "").await?;
         }
-        let name = redis::cmd("CLIENT").arg("SETNAME").arg("rtaa-ingest").get_packed_command();
+        let name = redis::cmd("CLIENT")
+            .arg("SETNAME")
+            .arg("rtaa-ingest")
+            .get_packed_command();
         link.ask("the connection's name", &name, "").await?;
         for (command, harmless) in &self.setup {
             link.ask("the consumer group", command, harmless).await?;
@@ -124,8 +149,11 @@ impl Dial {
         };
         let stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
         stream.set_nodelay(true)?;
-        let Some(config) = &self.tls else { return Ok(Box::new(stream)) };
-        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(io::Error::other)?;
+        let Some(config) = &self.tls else {
+            return Ok(Box::new(stream));
+        };
+        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
+            .map_err(io::Error::other)?;
         let connector = tokio_rustls::TlsConnector::from(Arc::clone(config));
         Ok(Box::new(connector.connect(name, stream).await?))
     }
@@ -133,7 +161,9 @@ impl Dial {
 
 impl fmt::Debug for Dial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dial").field("address", &self.info.addr().to_string()).finish_non_exhaustive()
+        f.debug_struct("Dial")
+            .field("address", &self.info.addr().to_string())
+            .finish_non_exhaustive()
     }
 }
 
@@ -145,13 +175,20 @@ impl fmt::Debug for Link {
 
 impl Link {
     /// Sends one command and waits for its reply.
-    async fn ask(&mut self, step: &'static str, command: &[u8], harmless: &str) -> Result<(), LinkError> {
+    async fn ask(
+        &mut self,
+        step: &'static str,
+        command: &[u8],
+        harmless: &str,
+    ) -> Result<(), LinkError> {
         self.writer.write_all(command).await?;
         self.writer.flush().await?;
         let mut bytes = bytes::BytesMut::with_capacity(256);
         loop {
             match reply::read(&bytes).map_err(|error| LinkError::Protocol(error.to_string()))? {
-                Some((Reply::Error(error), _)) if harmless.is_empty() || !error.starts_with(harmless) => {
+                Some((Reply::Error(error), _))
+                    if harmless.is_empty() || !error.starts_with(harmless) =>
+                {
                     return Err(LinkError::Refused { step, error });
                 }
                 Some(_) => return Ok(()),
@@ -168,16 +205,25 @@ impl Link {
 }
 
 fn client_config(settings: &RedisSettings) -> Result<Arc<ClientConfig>, LinkError> {
-    let pem = |path: &PathBuf, error: rustls::pki_types::pem::Error| LinkError::Pem { path: path.clone(), what: error.to_string() };
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let pem = |path: &PathBuf, error: rustls::pki_types::pem::Error| LinkError::Pem {
+        path: path.clone(),
+        what: error.to_string(),
+    };
+    let mut roots = RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
     if let Some(path) = &settings.tls_ca {
         for certificate in CertificateDer::pem_file_iter(path).map_err(|error| pem(path, error))? {
             roots.add(certificate.map_err(|error| pem(path, error))?)?;
         }
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?.with_root_certificates(roots);
-    let Some(files) = &settings.tls_client else { return Ok(Arc::new(builder.with_no_client_auth())) };
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots);
+    let Some(files) = &settings.tls_client else {
+        return Ok(Arc::new(builder.with_no_client_auth()));
+    };
     let chain = CertificateDer::pem_file_iter(&files.cert)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| pem(&files.cert, error))?;

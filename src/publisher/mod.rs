@@ -20,10 +20,11 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use self::{journal_lane::JournalError, link::LinkError};
 use self::{
-    batch::What, journal_lane::JournalLane, lane::Lane, link::Dial, progress::Progress, redis_lane::RedisLane,
+    batch::What, journal_lane::JournalLane, lane::Lane, link::Dial, progress::Progress,
+    redis_lane::RedisLane,
 };
+pub use self::{journal_lane::JournalError, link::LinkError};
 use crate::{
     journal,
     payload::Audio,
@@ -48,7 +49,9 @@ pub struct Settings {
 pub enum Destination {
     Redis(RedisSettings),
     /// The embedded journal. `meant` tells whether the operator asked for it or merely set no `REDIS_URL`.
-    Journal { meant: bool },
+    Journal {
+        meant: bool,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -64,7 +67,10 @@ pub struct RedisSettings {
 pub enum Topology {
     Standalone,
     Cluster,
-    Sentinel { master: String, password: Option<Secret> },
+    Sentinel {
+        master: String,
+        password: Option<Secret>,
+    },
 }
 
 /// What bounds the stream of frames.
@@ -118,7 +124,9 @@ impl Publisher {
     ) -> Result<Self, StartError> {
         let keys = match settings.shards {
             0 | 1 => vec![settings.stream.clone()],
-            shards => (0..shards).map(|shard| format!("{}:{{{shard}}}", settings.stream)).collect(),
+            shards => (0..shards)
+                .map(|shard| format!("{}:{{{shard}}}", settings.stream))
+                .collect(),
         };
         let (lanes, adapter) = match &settings.destination {
             Destination::Redis(redis) => {
@@ -141,14 +149,22 @@ impl Publisher {
                 (vec![lane], "journal")
             }
         };
-        Ok(Self { lanes: lanes.into(), format: settings.format, adapter })
+        Ok(Self {
+            lanes: lanes.into(),
+            format: settings.format,
+            adapter,
+        })
     }
 
     /// The lane for a call: always the same for the same id.
     pub fn outlet(&self, interaction_id: &str) -> Option<Outlet> {
-        let lanes = u32::try_from(self.lanes.len()).ok().filter(|&lanes| lanes > 0)?;
+        let lanes = u32::try_from(self.lanes.len())
+            .ok()
+            .filter(|&lanes| lanes > 0)?;
         let shard = crc32fast::hash(interaction_id.as_bytes()) % lanes;
-        self.lanes.get(shard as usize).map(|lane| Outlet(Arc::clone(lane)))
+        self.lanes
+            .get(shard as usize)
+            .map(|lane| Outlet(Arc::clone(lane)))
     }
 
     pub fn format(&self) -> FrameFormat {
@@ -161,9 +177,16 @@ impl Publisher {
     }
 
     pub fn health(&self) -> Health {
-        let mut health = Health { up: self.lanes.iter().all(|lane| lane.status.is_up()), ..Health::default() };
+        let mut health = Health {
+            up: self.lanes.iter().all(|lane| lane.status.is_up()),
+            ..Health::default()
+        };
         for lane in self.lanes.iter() {
-            health.problems.extend(lane.status.problem().filter(|problem| !health.problems.contains(problem)));
+            health.problems.extend(
+                lane.status
+                    .problem()
+                    .filter(|problem| !health.problems.contains(problem)),
+            );
             health.journal_bytes += lane.status.journal_bytes();
         }
         health
@@ -184,21 +207,35 @@ impl Outlet {
         progress: &Arc<Progress>,
         session: u64,
     ) {
-        self.0.append_frame(pattern, numbers, audio, progress, session);
+        self.0
+            .append_frame(pattern, numbers, audio, progress, session);
     }
 
-    pub fn call_end(&self, record: &CallEnd<'_>, progress: &Arc<Progress>) {
-        let what = What::CallEnd { progress: Arc::clone(progress), session: record.session };
-        self.0.append_record(CALL_END, RECORDS_MAX, &to_json(record), what);
+    pub fn call_end(&self, record: &CallEnd<'_>) {
+        let what = What::CallEnd {
+            session: record.session,
+        };
+        self.0
+            .append_record(CALL_END, RECORDS_MAX, &to_json(record), what);
     }
 
     pub fn call_event(&self, record: &CallEvent<'_>) {
-        self.0.append_record(CALL_EVENTS, RECORDS_MAX, &to_json(record), What::CallEvent);
+        self.0
+            .append_record(CALL_EVENTS, RECORDS_MAX, &to_json(record), What::CallEvent);
     }
 
     pub fn metadata(&self, record: &Metadata<'_>) {
         let key = format!("call:metadata:{}", record.interaction_id);
-        self.0.append_command(&[b"SET", key.as_bytes(), &to_json(record), b"EX", METADATA_EXPIRY_S], What::Metadata);
+        self.0.append_command(
+            &[
+                b"SET",
+                key.as_bytes(),
+                &to_json(record),
+                b"EX",
+                METADATA_EXPIRY_S,
+            ],
+            What::Metadata,
+        );
     }
 
     pub fn has_room(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use crate::telemetry;
 
@@ -14,20 +14,23 @@ pub struct Progress {
     /// Number of the newest durable frame plus one; 0 before there is one.
     durable: AtomicU64,
     frames: AtomicU64,
-    /// Wake the session's connections when this many more frames are durable; 0: never.
-    wake_every: u64,
-    woken: Notify,
+    /// Tell the session's connections each time so many more frames are durable; 0: never.
+    tell_every: u64,
+    /// Tell them when the frame with this number (plus one) is durable; 0: none is waited for.
+    awaited: AtomicU64,
+    told: watch::Sender<()>,
 }
 
 impl Progress {
-    pub fn new(tenant_id: &str, interaction_id: &str, wake_every: u64) -> Self {
+    pub fn new(tenant_id: &str, interaction_id: &str, tell_every: u64) -> Self {
         Self {
             interaction_id: interaction_id.to_owned(),
             tenant_id: tenant_id.to_owned(),
             durable: AtomicU64::new(0),
             frames: AtomicU64::new(0),
-            wake_every,
-            woken: Notify::new(),
+            tell_every,
+            awaited: AtomicU64::new(0),
+            told: watch::Sender::new(()),
         }
     }
 
@@ -36,30 +39,34 @@ impl Progress {
         self.durable.load(Ordering::Acquire).checked_sub(1)
     }
 
-    /// Returns when more may be durable than before.
-    ///
-    /// # Cancel safety
-    /// A wake that came while nobody waited is kept for the next wait.
-    pub async fn changed(&self) {
-        self.woken.notified().await;
+    /// Is told whenever it is worth looking at [`Progress::durable`] again.
+    pub fn subscribe(&self) -> watch::Receiver<()> {
+        self.told.subscribe()
+    }
+
+    /// Whether this frame is durable; if not, subscribers will be told once it is.
+    pub fn is_durable(&self, seq: u64) -> bool {
+        self.awaited
+            .fetch_max(seq.saturating_add(1), Ordering::AcqRel);
+        self.durable.load(Ordering::Acquire) > seq
     }
 
     /// Only the lane calls this, in the order of the session's frames.
     pub(super) fn confirm(&self, seq: u64, bytes: usize) {
-        self.durable.store(seq.saturating_add(1), Ordering::Release);
+        let durable = seq.saturating_add(1);
+        self.durable.store(durable, Ordering::Release);
         let frames = self.frames.fetch_add(1, Ordering::Relaxed) + 1;
         if frames == 1 || frames.is_multiple_of(LOGGED_EVERY) {
             telemetry::frame_published(self, seq, frames, bytes);
         }
-        if self.wake_every > 0 && frames.is_multiple_of(self.wake_every) {
-            self.woken.notify_one();
-        }
-    }
-
-    /// Wakes whoever waits for the last of the session's frames, however few they were.
-    pub(super) fn flushed(&self) {
-        if self.wake_every > 0 {
-            self.woken.notify_one();
+        let awaited = self.awaited.load(Ordering::Acquire);
+        if (self.tell_every > 0 && frames.is_multiple_of(self.tell_every))
+            || (awaited > 0 && durable >= awaited)
+        {
+            self.awaited
+                .compare_exchange(awaited, 0, Ordering::AcqRel, Ordering::Relaxed)
+                .ok();
+            self.told.send_replace(());
         }
     }
 }

@@ -133,7 +133,9 @@ impl RedisLane {
         let mut retry_at = None;
         while !self.is_done() {
             match self.wait(link, &mut ticks, gathering).await {
-                Wake::Read(Ok(0)) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                Wake::Read(Ok(0)) => {
+                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+                }
                 Wake::Read(Ok(_)) => self.read_replies()?,
                 Wake::Written(Ok(bytes)) => self.advance(bytes),
                 Wake::Read(Err(error)) | Wake::Written(Err(error)) => return Err(error.into()),
@@ -159,8 +161,20 @@ impl RedisLane {
     /// # Cancel safety
     /// Every arm either has not happened or is returned.
     async fn wait(&mut self, link: &mut Link, ticks: &mut Interval, gathering: bool) -> Wake {
-        let Self { lane, gather, queue, written, replies, timer, flushed_at, .. } = self;
-        let unwritten = queue.get(written.0).and_then(|batch| batch.bytes.get(written.1..)).unwrap_or_default();
+        let Self {
+            lane,
+            gather,
+            queue,
+            written,
+            replies,
+            timer,
+            flushed_at,
+            ..
+        } = self;
+        let unwritten = queue
+            .get(written.0)
+            .and_then(|batch| batch.bytes.get(written.1..))
+            .unwrap_or_default();
         replies.reserve(REPLY_BUFFER_BYTES / 4);
         tokio::select! {
             biased;
@@ -180,21 +194,28 @@ impl RedisLane {
         if self.flushed_at.elapsed() < self.gather {
             return true;
         }
-        self.queue.push_back(self.lane.take(std::mem::take(&mut self.spare)));
+        self.queue
+            .push_back(self.lane.take(std::mem::take(&mut self.spare)));
         self.flushed_at = Instant::now();
         false
     }
 
     fn advance(&mut self, bytes: usize) {
         self.written.1 += bytes;
-        if self.queue.get(self.written.0).is_some_and(|batch| self.written.1 >= batch.bytes.len()) {
+        if self
+            .queue
+            .get(self.written.0)
+            .is_some_and(|batch| self.written.1 >= batch.bytes.len())
+        {
             self.written = (self.written.0 + 1, 0);
         }
     }
 
     fn read_replies(&mut self) -> Result<(), Broken> {
         self.heard_at = Instant::now();
-        while let Some((reply, length)) = reply::read(&self.replies).map_err(|error| Broken::Protocol(error.to_string()))? {
+        while let Some((reply, length)) =
+            reply::read(&self.replies).map_err(|error| Broken::Protocol(error.to_string()))?
+        {
             self.replies.advance(length);
             self.take_reply(reply)?;
         }
@@ -214,13 +235,21 @@ impl RedisLane {
             return Err(Broken::Protocol("a reply to no command".to_owned()));
         };
         match (&reply, &entry.what) {
-            (Reply::Error(error), What::Metadata | What::Ping) => telemetry::redis_refused(error, Class::of(error).advice()),
+            (Reply::Error(error), What::Metadata | What::Ping) => {
+                telemetry::redis_refused(error, Class::of(error).advice())
+            }
             (Reply::Error(error), _) => {
                 let class = Class::of(error);
                 if class == Class::Moved {
-                    return Err(Broken::Refused { error: error.clone() });
+                    return Err(Broken::Refused {
+                        error: error.clone(),
+                    });
                 }
-                let problem = format!("Redis refuses to write to {} ({error}); {}", self.lane.key, class.advice());
+                let problem = format!(
+                    "Redis refuses to write to {} ({error}); {}",
+                    self.lane.key,
+                    class.advice()
+                );
                 if self.lane.status.set_down(problem) {
                     telemetry::redis_refused(error, class.advice());
                 }
@@ -230,10 +259,13 @@ impl RedisLane {
                 self.newest_ms = self.newest_ms.max(*ms);
                 progress.confirm(*seq, batch.fields(index).len());
             }
-            (_, What::CallEnd { progress, .. }) => progress.flushed(),
             _ => {}
         }
-        let confirmed = if matches!(reply, Reply::Error(_)) && entry.what.kind().is_some() { 0 } else { entry.end - batch.start(index) };
+        let confirmed = if matches!(reply, Reply::Error(_)) && entry.what.kind().is_some() {
+            0
+        } else {
+            entry.end - batch.start(index)
+        };
         self.lane.confirm_bytes(confirmed);
         self.answered += 1;
         if self.answered == batch.entries.len() {
@@ -280,17 +312,27 @@ impl RedisLane {
             }
             return Ok(());
         }
-        if silence >= REPLY_TIMEOUT { Err(Broken::Silent) } else { Ok(()) }
+        if silence >= REPLY_TIMEOUT {
+            Err(Broken::Silent)
+        } else {
+            Ok(())
+        }
     }
 
     fn is_done(&self) -> bool {
-        self.lane.is_closing() && self.queue.is_empty() && self.refused.is_empty() && !self.lane.is_filled()
+        self.lane.is_closing()
+            && self.queue.is_empty()
+            && self.refused.is_empty()
+            && !self.lane.is_filled()
     }
 
     fn undelivered(mut self) -> Vec<Batch> {
         self.rewind();
         self.queue.push_back(self.lane.take(Batch::default()));
-        self.queue.into_iter().filter(|batch| !batch.is_empty()).collect()
+        self.queue
+            .into_iter()
+            .filter(|batch| !batch.is_empty())
+            .collect()
     }
 
     fn report_up(&self) {
@@ -309,7 +351,9 @@ impl RedisLane {
 
 fn describe(error: &LinkError) -> String {
     match error {
-        LinkError::Connect { .. } | LinkError::Timeout => format!("{error}; check REDIS_URL and that the server runs"),
+        LinkError::Connect { .. } | LinkError::Timeout => {
+            format!("{error}; check REDIS_URL and that the server runs")
+        }
         other => other.to_string(),
     }
 }

@@ -8,7 +8,9 @@ use redis::{RedisError, Value};
 #[derive(Debug, PartialEq)]
 pub(super) enum Reply {
     /// Time part of the entry's id.
-    Id { ms: u64 },
+    Id {
+        ms: u64,
+    },
     Done,
     /// Redis's own words, the error code first.
     Error(String),
@@ -19,7 +21,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<(Reply, usize)>, RedisError> {
     if let Some(found) = read_id(bytes) {
         return Ok(Some(found));
     }
-    let Some(length) = length(bytes, DEPTH_MAX) else { return Ok(None) };
+    let Some(length) = length(bytes, DEPTH_MAX) else {
+        return Ok(None);
+    };
     let reply = match redis::parse_redis_value(bytes.get(..length).unwrap_or_default())? {
         Value::ServerError(error) => {
             let words = error.details().unwrap_or_default();
@@ -72,7 +76,9 @@ fn number(digits: &[u8]) -> Option<usize> {
         return None;
     }
     digits.iter().try_fold(0_usize, |value, &digit| {
-        digit.is_ascii_digit().then(|| value * 10 + usize::from(digit - b'0'))
+        digit
+            .is_ascii_digit()
+            .then(|| value * 10 + usize::from(digit - b'0'))
     })
 }
 
@@ -88,19 +94,38 @@ mod tests {
     fn every_kind_of_reply_is_read_whole_or_not_at_all() {
         let check = |text: &str, expected: Reply| {
             for cut in 0..text.len() {
-                assert_eq!(read(&text.as_bytes()[..cut]).unwrap(), None, "{text:?} cut at {cut}");
+                assert_eq!(
+                    read(&text.as_bytes()[..cut]).unwrap(),
+                    None,
+                    "{text:?} cut at {cut}"
+                );
             }
             let more = format!("{text}$1\r\nx\r\n");
-            assert_eq!(read(more.as_bytes()).unwrap(), Some((expected, text.len())), "{text:?}");
+            assert_eq!(
+                read(more.as_bytes()).unwrap(),
+                Some((expected, text.len())),
+                "{text:?}"
+            );
         };
-        check("$15\r\n1762500000000-0\r\n", Reply::Id { ms: 1_762_500_000_000 });
+        check(
+            "$15\r\n1762500000000-0\r\n",
+            Reply::Id {
+                ms: 1_762_500_000_000,
+            },
+        );
         check("+OK\r\n", Reply::Done);
         check(":3\r\n", Reply::Done);
         check("$-1\r\n", Reply::Done);
         check("$5\r\nhello\r\n", Reply::Done);
         check("*2\r\n$1\r\na\r\n*1\r\n:1\r\n", Reply::Done);
-        check("-OOM command not allowed\r\n", Reply::Error("OOM command not allowed".into()));
-        check("-LOADING Redis is loading\r\n", Reply::Error("LOADING Redis is loading".into()));
+        check(
+            "-OOM command not allowed\r\n",
+            Reply::Error("OOM command not allowed".into()),
+        );
+        check(
+            "-LOADING Redis is loading\r\n",
+            Reply::Error("LOADING Redis is loading".into()),
+        );
     }
 
     proptest! {

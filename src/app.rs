@@ -1,0 +1,302 @@
+//! The running service, put together from its parts: started, waited for, and drained.
+//!
+//! `serve` runs it until a signal, `demo` runs it for one call. Invariant: the order of the drain (1.4) is that of
+//! [`App::drain`], read from top to bottom.
+
+use std::{io, sync::Arc, time::Duration};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::{task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admission::Rules,
+    auth::Verifier,
+    call::Reason,
+    calls::Calls,
+    clock,
+    config::{
+        Config,
+        error::{ConfigErrors, Problem},
+    },
+    connection,
+    health::Health,
+    publisher::{Destination, Publisher, StartError, Undelivered},
+    server::{Gate, Server, listen},
+    shutdown::Shutdown,
+    telemetry,
+};
+
+/// What the configuration names and what has been read and checked: keys, certificates.
+#[derive(Debug)]
+pub struct Prepared {
+    config: Config,
+    rules: Arc<Rules>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// The running service.
+#[derive(Debug)]
+pub struct App {
+    /// Where it listens, as bound.
+    pub address: std::net::SocketAddr,
+    /// Where a client connects.
+    pub url: String,
+    connections: Arc<connection::Shared>,
+    drain_timeout: Duration,
+    server: JoinSet<()>,
+    stop_server: CancellationToken,
+    lanes: JoinSet<Undelivered>,
+    give_up: CancellationToken,
+}
+
+/// Why the service cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error(
+        "cannot listen on HOST and PORT ({host} port {port}): {source}; choose another PORT, or stop what uses it"
+    )]
+    Listen {
+        host: std::net::IpAddr,
+        port: u16,
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Publisher(#[from] StartError),
+}
+
+/// How a drain ended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Records that were neither in Redis nor in the journal when the time was over.
+    pub undelivered: usize,
+}
+
+impl Prepared {
+    /// Reads the files that the configuration names. All that is wrong with them is reported at once.
+    pub fn new(config: Config) -> Result<Self, ConfigErrors> {
+        let mut problems = Vec::new();
+        let verifier =
+            config
+                .auth
+                .public_keys
+                .as_ref()
+                .and_then(|_| match Verifier::new(&config.auth) {
+                    Ok(verifier) => Some(verifier),
+                    Err(error) => {
+                        problems.push(Problem {
+                            name: "JWT_PUBLIC_KEY".into(),
+                            value: Some("********".into()),
+                            wrong: error.to_string(),
+                            accepted: "PEM public keys: RSA, P-256 or Ed25519".into(),
+                        });
+                        None
+                    }
+                });
+        let tls = config
+            .server
+            .tls
+            .as_ref()
+            .and_then(|files| match listen::tls_config(files) {
+                Ok(tls) => Some(tls),
+                Err(error) => {
+                    problems.push(Problem {
+                        name: "SSL_CERT_PATH, SSL_KEY_PATH".into(),
+                        value: None,
+                        wrong: error.to_string(),
+                        accepted: "PEM files of a certificate chain and its key".into(),
+                    });
+                    None
+                }
+            });
+        if !problems.is_empty() {
+            return Err(ConfigErrors { problems });
+        }
+        let rules = Arc::new(Rules::new(config.admission.clone(), verifier));
+        Ok(Self { config, rules, tls })
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+}
+
+impl App {
+    /// Starts everything; the service takes calls when this returns.
+    pub fn start(prepared: Prepared) -> Result<Self, AppError> {
+        let Prepared {
+            mut config,
+            rules,
+            tls,
+        } = prepared;
+        let mut problems = Vec::new();
+        raise_open_files(&mut config.server.max_connections, &mut problems);
+        if matches!(
+            config.publisher.destination,
+            Destination::Journal { meant: false }
+        ) {
+            problems.push(NO_REDIS.to_owned());
+        }
+        let (mut lanes, give_up) = (JoinSet::new(), CancellationToken::new());
+        let publisher = Publisher::start(&config.publisher, &config.journal, &mut lanes, &give_up)?;
+        let shutdown = Shutdown::default();
+        let health = Health::new(shutdown.draining.clone(), problems);
+        let connections = Arc::new(connection::Shared {
+            calls: Calls::new(publisher, config.connection.ack_interval.get()),
+            settings: config.connection.clone(),
+            shutdown,
+        });
+        let secure = tls.is_some();
+        let gate = Gate::new(
+            &config.server,
+            rules,
+            config.default_tenant,
+            health.clone(),
+            Arc::clone(&connections),
+        );
+        let (host, port) = (config.server.host, config.server.port);
+        let listen = |source| AppError::Listen { host, port, source };
+        let server = Server::bind(&config.server, tls, Arc::new(gate)).map_err(listen)?;
+        let address = server.address().map_err(listen)?;
+        let stop_server = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(server.run(stop_server.clone()));
+        health.set_ready();
+        let host = if address.ip().is_unspecified() {
+            "localhost".to_owned()
+        } else {
+            host_of(address)
+        };
+        let url = format!(
+            "{}://{host}:{}/v1/ingest",
+            if secure { "wss" } else { "ws" },
+            address.port()
+        );
+        Ok(Self {
+            address,
+            url,
+            connections,
+            drain_timeout: config.server.drain_timeout,
+            server: tasks,
+            stop_server,
+            lanes,
+            give_up,
+        })
+    }
+
+    /// `redis_streams` or `journal`.
+    pub fn adapter(&self) -> &'static str {
+        self.connections.calls.publisher().adapter()
+    }
+
+    /// Resolves if a part that should run for ever has ended.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost by dropping it.
+    pub async fn failed(&mut self) {
+        tokio::select! {
+            Some(_) = self.server.join_next() => {}
+            Some(_) = self.lanes.join_next() => {}
+        }
+    }
+
+    /// Lets live calls end, closes those that do not, and makes all that was received durable.
+    pub async fn drain(mut self) -> Drained {
+        let Shutdown {
+            draining,
+            closing,
+            sockets,
+        } = self.connections.shutdown.clone();
+        let calls = &self.connections.calls;
+        let began = clock::now();
+        telemetry::draining(calls.len(), self.drain_timeout.as_secs());
+        draining.cancel();
+        sockets.close();
+        if timeout(self.drain_timeout, sockets.wait()).await.is_err() {
+            closing.cancel();
+            // A socket that does not even take a close frame is left behind; its call is ended below.
+            timeout(CLOSE_WITHIN, sockets.wait()).await.ok();
+        }
+        calls.end_all(&Reason::Shutdown, clock::now());
+        calls.publisher().close();
+        let undelivered = self.flush().await;
+        self.stop_server.cancel();
+        while self.server.join_next().await.is_some() {}
+        if undelivered == 0 {
+            telemetry::drained(
+                clock::now()
+                    .instant
+                    .saturating_duration_since(began.instant)
+                    .as_secs_f64(),
+            );
+        }
+        Drained { undelivered }
+    }
+
+    async fn flush(&mut self) -> Undelivered {
+        let (lanes, give_up) = (&mut self.lanes, &self.give_up);
+        let all = async {
+            let mut undelivered = 0;
+            while let Some(lane) = lanes.join_next().await {
+                undelivered += lane.unwrap_or_default();
+            }
+            undelivered
+        };
+        tokio::pin!(all);
+        match timeout(FLUSH_WITHIN, &mut all).await {
+            Ok(undelivered) => undelivered,
+            Err(_) => {
+                give_up.cancel();
+                all.await
+            }
+        }
+    }
+}
+
+fn host_of(address: std::net::SocketAddr) -> String {
+    match address.ip() {
+        std::net::IpAddr::V6(ip) => format!("[{ip}]"),
+        std::net::IpAddr::V4(ip) => ip.to_string(),
+    }
+}
+
+/// Lets the process open as many files as the system allows; where that is too few, fewer calls are taken.
+fn raise_open_files(max_connections: &mut usize, problems: &mut Vec<String>) {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = (*max_connections + DESCRIPTORS_BESIDES) as u64;
+    let reachable = limit.maximum.unwrap_or(u64::MAX);
+    let current = limit.current.unwrap_or(u64::MAX);
+    if current >= wanted {
+        return;
+    }
+    let raised = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(wanted.min(reachable)),
+            maximum: limit.maximum,
+        },
+    );
+    let have = if raised.is_ok() {
+        wanted.min(reachable)
+    } else {
+        current
+    };
+    if have < wanted {
+        *max_connections = usize::try_from(have)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(DESCRIPTORS_BESIDES)
+            .max(1);
+        problems.push(format!(
+            "the open-file limit is {have}, so only {max_connections} connections are taken: raise it (ulimit -n) or lower MAX_CONNECTIONS"
+        ));
+    }
+}
+
+const NO_REDIS: &str = "no REDIS_URL is set: frames go to the journal on this machine and no worker receives them; \
+                        set REDIS_URL, or PUBSUB_ADAPTER=journal if that is meant";
+/// Listener, lanes, journal segments, health checks under way.
+const DESCRIPTORS_BESIDES: usize = 256;
+/// How long sockets may take to close once they are told to.
+const CLOSE_WITHIN: Duration = Duration::from_secs(3);
+/// With `CLOSE_WITHIN` and the default drain of 25 s below the 30 s after which platforms kill.
+const FLUSH_WITHIN: Duration = Duration::from_secs(1);

@@ -1,0 +1,10 @@
+//! `demo` (stub).
+
+use std::process::ExitCode;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+pub fn run(_: Args) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("not built yet")
+}

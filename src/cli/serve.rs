@@ -1,0 +1,81 @@
+//! `serve`: the service, from its configuration to its drain. The life of the process on one screen.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use crate::{
+    app::{App, Prepared},
+    config::Config,
+    publisher::Destination,
+    shutdown::StopSignals,
+    telemetry,
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+pub fn run(_: Args) -> anyhow::Result<ExitCode> {
+    let prepared = Prepared::new(Config::load()?)?;
+    telemetry::init(&prepared.config().telemetry);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let code = runtime.block_on(serve(prepared));
+    // Whatever still runs after a second signal is not waited for.
+    runtime.shutdown_background();
+    code
+}
+
+async fn serve(prepared: Prepared) -> anyhow::Result<ExitCode> {
+    warn(&prepared);
+    let mut signals = StopSignals::listen().context("cannot listen for signals")?;
+    let journal = prepared.config().journal.dir.clone();
+    let mut app = App::start(prepared)?;
+    telemetry::listening(&app.address.to_string(), &app.url, app.adapter());
+    tokio::select! {
+        () = signals.next() => {}
+        () = app.failed() => anyhow::bail!("a part of the service has stopped unexpectedly; see the log"),
+    }
+    let drained = tokio::select! {
+        drained = app.drain() => drained,
+        () = signals.next() => {
+            telemetry::warning("a second signal: exiting at once");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    if drained.undelivered > 0 {
+        telemetry::undelivered(drained.undelivered, &journal.display().to_string());
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What an operator should know before the first call.
+fn warn(prepared: &Prepared) {
+    let config = prepared.config();
+    config
+        .warnings
+        .iter()
+        .for_each(|warning| telemetry::warning(warning));
+    for name in config.pending_set() {
+        telemetry::warning(&format!(
+            "{name} is read and checked, but has no effect in this release"
+        ));
+    }
+    let admission = &config.admission;
+    let checked = !admission.basic_auth.is_empty()
+        || !admission.allowed_ips.is_empty()
+        || !admission.url_tokens.is_empty();
+    if admission.support_exotel && !checked {
+        telemetry::warning(
+            "everybody who reaches this port can send audio as Exotel: set EXOTEL_URL_TOKENS, EXOTEL_BASIC_AUTH or EXOTEL_ALLOWED_IPS",
+        );
+    }
+    if let Destination::Journal { meant: false } = config.publisher.destination {
+        telemetry::warning(
+            "no REDIS_URL is set: frames go to the journal and no worker receives them",
+        );
+    }
+}

@@ -1,0 +1,368 @@
+//! What follows from a connection's conversation: calls opened and ended, frames published, replies and closes sent.
+
+use std::time::Duration;
+
+use axum::extract::ws::Message as WsMessage;
+use futures_util::{Sink, Stream};
+
+use super::{Connection, Current, Phase, Starting, timing::Due};
+use crate::{
+    call::Reason,
+    dialect::reply::{self, ErrorCode, close},
+    frame::{Now, Sender},
+    intake::{Effect, Heard, Message, Opening, Refusal},
+    payload::Scratch,
+    record::Detail,
+    telemetry,
+};
+
+impl<S> Connection<S>
+where
+    S: Stream<Item = Result<WsMessage, axum::Error>> + Sink<WsMessage, Error = axum::Error> + Unpin,
+{
+    /// One message: its effects in order, then its audio.
+    pub(super) fn hear(&mut self, message: Message<'_>, scratch: &mut Scratch, now: Now) {
+        let heard = self.intake.handle(message, scratch, now);
+        self.apply_effects(now);
+        if let Some(heard) = heard {
+            self.publish(&heard, now);
+        }
+    }
+
+    fn apply_effects(&mut self, now: Now) {
+        while let Some(effect) = self.intake.poll() {
+            match effect {
+                Effect::Open(opening) => self.open(opening, now),
+                Effect::Started => self.note_started(),
+                Effect::Event(detail) => {
+                    if let Some(current) = &self.current {
+                        current.call.event(&detail, now);
+                    }
+                }
+                Effect::End(reason) => self.end_call(&reason, now),
+                Effect::Finish => self.finish(now),
+                Effect::Fail(refusal) => self.fail(&refusal, now),
+                Effect::Close(code) => self.close(code, "see the server's log", now),
+                Effect::Bad { error, total } => {
+                    telemetry::bad_message(&self.id, &error.to_string(), total)
+                }
+                Effect::Warn(text) => telemetry::connection_warning(&self.id, &text),
+            }
+        }
+        if self.phase == Phase::Open {
+            self.timing.set_limit(self.intake.deadline());
+        }
+    }
+
+    fn open(&mut self, opening: Opening, now: Now) {
+        if let Some(current) = self
+            .current
+            .take_if(|current| current.opening.name != opening.name || current.call.is_ended())
+        {
+            // It has ended already: whoever opens another call has ended the one before.
+            current.call.detach(now);
+        }
+        if self.current.is_none() && !self.attach(opening, now) {
+            return;
+        }
+        let Some(current) = &self.current else { return };
+        match &current.opening.start {
+            Some((about, event)) => current.call.take_start(about, event, now),
+            None => current.call.announce(now),
+        }
+    }
+
+    /// Makes `opening` the current call, as a session of its own or as part of the live one.
+    fn attach(&mut self, opening: Opening, now: Now) -> bool {
+        let Some(opened) = self
+            .shared
+            .calls
+            .open(&opening.name, self.intake.sender(), now)
+        else {
+            return false;
+        };
+        let (name, session) = (&opening.name, opened.call.session());
+        if let Some((
+            _,
+            Detail::Start {
+                stream_sid,
+                sample_rate,
+                encoding,
+                ..
+            },
+        )) = &opening.start
+        {
+            let stream_sid = stream_sid.as_deref().unwrap_or_default();
+            telemetry::start_received(
+                &self.id,
+                &name.interaction_id,
+                &name.tenant_id,
+                stream_sid,
+                *sample_rate,
+                encoding,
+                session,
+                opened.joined,
+            );
+        } else {
+            telemetry::call_opened(
+                &self.id,
+                &name.interaction_id,
+                &name.tenant_id,
+                session,
+                opened.joined,
+            );
+        }
+        self.timing.call_began(opened.call.started());
+        self.acked = opened.last_seq;
+        self.current = Some(Current {
+            progress: opened.call.progress().subscribe(),
+            call: opened.call,
+            opening,
+            patterns: Vec::new(),
+            generation: self.intake.generation(),
+        });
+        true
+    }
+
+    fn publish(&mut self, heard: &Heard<'_>, now: Now) {
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|current| current.call.is_ended())
+        {
+            self.begin_again(now);
+        }
+        let Some(current) = &mut self.current else {
+            return;
+        };
+        if current.generation != self.intake.generation() {
+            current.generation = self.intake.generation();
+            current.patterns.clear();
+            if let Some(sid) = self.intake.stream_sid() {
+                current.call.take_stream_sid(sid);
+            }
+        }
+        let sample_rate = self.intake.sample_rate();
+        if current.patterns.len() <= heard.track {
+            current.patterns.resize_with(heard.track + 1, || None);
+        }
+        let Some(slot) = current.patterns.get_mut(heard.track) else {
+            return;
+        };
+        let pattern = slot.get_or_insert_with(|| {
+            let (sid, track) = (self.intake.stream_sid(), self.intake.track(heard.track));
+            current
+                .call
+                .pattern(self.shared.calls.publisher(), sample_rate, sid, track)
+        });
+        // It can only have ended on another connection since the check above: the next frame begins anew.
+        if current
+            .call
+            .publish(heard, pattern, sample_rate, now)
+            .is_err()
+        {
+            telemetry::connection_warning(
+                &self.id,
+                "a frame came while another connection ended the call",
+            );
+        }
+    }
+
+    /// Another connection has ended the call while this one goes on: what comes now is a new session of it.
+    fn begin_again(&mut self, now: Now) {
+        let Some(current) = self.current.take() else {
+            return;
+        };
+        current.call.detach(now);
+        self.open(current.opening, now);
+    }
+
+    fn note_started(&mut self) {
+        if let Some(current) = &self.current {
+            let interaction_id = current.opening.name.interaction_id.clone();
+            self.starting = Some(Starting {
+                interaction_id,
+                after: current.call.last_seq(),
+            });
+        }
+    }
+
+    fn end_call(&mut self, reason: &Reason, now: Now) {
+        if let Some(current) = &self.current {
+            self.shared.calls.end(&current.call, reason, now);
+        }
+    }
+
+    fn is_custom(&self) -> bool {
+        self.intake.sender() == Sender::Custom
+    }
+
+    fn finish(&mut self, now: Now) {
+        if self.is_custom() {
+            self.phase = Phase::Finishing {
+                shutting_down: false,
+            };
+            self.timing.only_limit(now.instant + FINISH_WITHIN);
+        } else {
+            self.close(close::NORMAL, "the call is over", now);
+        }
+    }
+
+    fn fail(&mut self, refusal: &Refusal, now: Now) {
+        telemetry::connection_warning(&self.id, &refusal.message);
+        self.socket
+            .send_text(reply::error(refusal.code, &refusal.message));
+        self.close(refusal.code.close_code(), refusal.code.name(), now);
+    }
+
+    fn close(&mut self, code: u16, reason: &str, now: Now) {
+        self.socket.send_close(code, reason);
+        self.closed = (code, reason.to_owned());
+        self.phase = Phase::Closing;
+        self.timing.only_limit(now.instant + CLOSE_WITHIN);
+    }
+
+    /// What the peer did is against WebSocket itself: the one way in which input ends a call at once.
+    pub(super) fn take_forbidden(&mut self, code: u16, what: &str, now: Now) {
+        if self.phase == Phase::Closing {
+            self.phase = Phase::Gone;
+            return;
+        }
+        self.end_call(&Reason::BadInput, now);
+        telemetry::connection_warning(&self.id, what);
+        if self.is_custom() && code == close::TOO_LARGE {
+            self.socket
+                .send_text(reply::error(ErrorCode::TooLarge, what));
+        }
+        self.close(code, what, now);
+    }
+
+    pub(super) fn take_timer(&mut self, now: Now) {
+        match self.timing.due(now) {
+            Due::Nothing => {}
+            // While we do not read, silence is our own.
+            Due::Ping | Due::Idle if !self.may_read() => self.timing.heard(now),
+            Due::Ping => self.socket.send_ping(),
+            Due::Idle => {
+                self.end_call(&Reason::IdleTimeout, now);
+                self.close(close::GOING_AWAY, "nothing was heard, not even a pong", now);
+            }
+            Due::CallTooLong => {
+                self.end_call(&Reason::MaxDuration, now);
+                self.close(close::NORMAL, "the call has lasted MAX_CALL_S", now);
+            }
+            Due::Limit => {
+                match self.phase {
+                    Phase::Open => {
+                        self.intake.handle_timeout(now);
+                        self.apply_effects(now);
+                    }
+                    Phase::Finishing { .. } => {
+                        let message = "the last frames are not durable yet: send them again on a new connection".to_owned();
+                        self.fail(
+                            &Refusal {
+                                code: ErrorCode::Overloaded,
+                                message,
+                            },
+                            now,
+                        );
+                    }
+                    Phase::Closing | Phase::Gone => self.phase = Phase::Gone,
+                }
+            }
+        }
+    }
+
+    /// The grace of the drain is over.
+    pub(super) fn shut_down(&mut self, now: Now) {
+        if self.phase != Phase::Open {
+            return;
+        }
+        self.end_call(&Reason::Shutdown, now);
+        if self.is_custom() {
+            self.phase = Phase::Finishing {
+                shutting_down: true,
+            };
+            self.timing.only_limit(now.instant + CLOSE_WITHIN);
+        } else {
+            self.close(close::GOING_AWAY, "the service is shutting down", now);
+        }
+    }
+
+    /// Tells a custom client what has become true since the last time.
+    pub(super) fn answer(&mut self, now: Now) {
+        if !self.is_custom() {
+            return;
+        }
+        let Some(current) = &self.current else {
+            if let Phase::Finishing { .. } = self.phase {
+                self.close(close::NORMAL, "", now);
+            }
+            return;
+        };
+        let progress = current.call.progress();
+        if let Some(starting) = &self.starting
+            && starting.after.is_none_or(|seq| progress.is_durable(seq))
+        {
+            let next_seq = starting.after.map_or(1, |seq| seq.saturating_add(1));
+            self.socket
+                .send_text(reply::started(&starting.interaction_id, next_seq));
+            self.starting = None;
+        }
+        let Phase::Finishing { shutting_down } = self.phase else {
+            self.acknowledge(false);
+            return;
+        };
+        if current
+            .call
+            .last_seq()
+            .is_some_and(|seq| !progress.is_durable(seq))
+        {
+            return;
+        }
+        self.acknowledge(true);
+        if shutting_down {
+            let message = "the service is shutting down: connect again".to_owned();
+            self.fail(
+                &Refusal {
+                    code: ErrorCode::ShuttingDown,
+                    message,
+                },
+                now,
+            );
+        } else {
+            self.close(close::NORMAL, "the call is over", now);
+        }
+    }
+
+    /// Acks what is durable: after every `ACK_INTERVAL` frames, and at the end whatever there is.
+    fn acknowledge(&mut self, at_the_end: bool) {
+        let Some(durable) = self
+            .current
+            .as_ref()
+            .and_then(|current| current.call.progress().durable())
+        else {
+            return;
+        };
+        let news = self.acked.is_none_or(|acked| {
+            durable
+                >= acked.saturating_add(if at_the_end {
+                    1
+                } else {
+                    self.shared.settings.ack_interval.get()
+                })
+        });
+        let first = self.acked.is_none()
+            && !at_the_end
+            && durable.saturating_add(1) < self.shared.settings.ack_interval.get();
+        if news && !first {
+            self.acked = Some(durable);
+            self.socket.send_ack(durable);
+        }
+    }
+}
+
+/// How long a client that has ended its call waits for its last frames to be durable.
+const FINISH_WITHIN: Duration = Duration::from_secs(30);
+/// How long the peer may take to answer a close frame.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);

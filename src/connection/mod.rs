@@ -1,0 +1,305 @@
+//! One WebSocket from upgrade to end: waits for one thing at a time, and applies it.
+//!
+//! What is said on it is understood by `intake/`, numbered and published by `calls.rs`; here are the socket, the
+//! timers and the waiting. Invariants: a lane without room stops the reading, nothing else does; whatever way a
+//! connection ends, its call is ended or left to be taken up.
+
+mod apply;
+mod socket;
+mod timing;
+
+use std::{future::poll_fn, num::NonZeroU64, sync::Arc, time::Duration};
+
+use axum::extract::ws::Message as WsMessage;
+use futures_util::{Sink, Stream};
+use tokio::sync::watch;
+
+use self::{
+    socket::{Incoming, Socket},
+    timing::Timing,
+};
+use crate::{
+    call::Reason,
+    calls::{Calls, LiveCall},
+    clock,
+    frame::Now,
+    intake::{Facts, Intake, Message, Opening},
+    payload::Scratch,
+    record::FramePattern,
+    shutdown::Shutdown,
+    telemetry,
+};
+
+/// The limits of one WebSocket.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub ack_interval: NonZeroU64,
+    pub max_message_bytes: usize,
+    /// 0: no limit.
+    pub max_rate_factor: f64,
+    pub idle_timeout: Duration,
+    pub max_call: Duration,
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Shared {
+    pub calls: Calls,
+    pub settings: Settings,
+    pub shutdown: Shutdown,
+}
+
+/// One WebSocket.
+#[derive(Debug)]
+struct Connection<S> {
+    id: String,
+    shared: Arc<Shared>,
+    socket: Socket<S>,
+    intake: Intake,
+    current: Option<Current>,
+    /// A client that waits to hear from where to go on: after this frame, once it is durable.
+    starting: Option<Starting>,
+    acked: Option<u64>,
+    timing: Timing,
+    phase: Phase,
+    messages: u64,
+    closed: (u16, String),
+}
+
+/// The call that this connection feeds.
+#[derive(Debug)]
+struct Current {
+    call: Arc<LiveCall>,
+    opening: Opening,
+    progress: watch::Receiver<()>,
+    patterns: Vec<Option<FramePattern>>,
+    /// Of the intake, when the patterns were made.
+    generation: u32,
+}
+
+#[derive(Debug)]
+struct Starting {
+    interaction_id: String,
+    after: Option<u64>,
+}
+
+/// How far a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// The sender is done; its last frame is not yet durable.
+    Finishing {
+        shutting_down: bool,
+    },
+    /// A close frame is on its way; the peer's is awaited.
+    Closing,
+    Gone,
+}
+
+/// What a connection was waiting for.
+enum Wake {
+    Incoming(Incoming),
+    Progress,
+    Room,
+    Timer,
+    Shutdown,
+}
+
+/// Serves one WebSocket to its end, and the call's, if nobody takes it up.
+pub async fn run<S>(socket: S, id: String, facts: Facts, shared: Arc<Shared>)
+where
+    S: Stream<Item = Result<WsMessage, axum::Error>> + Sink<WsMessage, Error = axum::Error> + Unpin,
+{
+    let now = clock::now();
+    let mut connection = Connection {
+        id,
+        socket: Socket::new(socket),
+        intake: Intake::new(facts, now),
+        current: None,
+        starting: None,
+        acked: None,
+        timing: Timing::new(&shared.settings, now),
+        phase: Phase::Open,
+        messages: 0,
+        closed: (
+            NO_CLOSE_FRAME,
+            "the peer was gone without a close frame".to_owned(),
+        ),
+        shared,
+    };
+    connection.serve().await;
+    connection.log_closed();
+    let Connection {
+        current, shared, ..
+    } = connection;
+    if let Some(current) = current {
+        leave(&shared, &current.call).await;
+    }
+}
+
+/// Leaves a call to whoever takes it up; ends it if nobody does.
+async fn leave(shared: &Shared, call: &Arc<LiveCall>) {
+    let Some(departure) = call.detach(clock::now()) else {
+        return;
+    };
+    tokio::select! {
+        () = tokio::time::sleep(TAKE_UP_WITHIN) => {}
+        () = shared.shutdown.draining.cancelled() => {}
+    }
+    shared
+        .calls
+        .end_abandoned(call, departure, &Reason::Disconnected, clock::now());
+}
+
+impl<S> Connection<S>
+where
+    S: Stream<Item = Result<WsMessage, axum::Error>> + Sink<WsMessage, Error = axum::Error> + Unpin,
+{
+    async fn serve(&mut self) {
+        let closing = self.shared.shutdown.closing.clone().cancelled_owned();
+        tokio::pin!(closing);
+        let timer = tokio::time::sleep_until(self.timing.next().into());
+        tokio::pin!(timer);
+        let mut told_to_close = false;
+        while self.phase != Phase::Gone {
+            let due = self.timing.next();
+            if due < timer.deadline().into_std() {
+                timer.as_mut().reset(due.into());
+            }
+            let reading = self.may_read();
+            let room = self
+                .current
+                .as_ref()
+                .filter(|_| !reading)
+                .map(|current| current.call.outlet().clone());
+            let Self {
+                socket, current, ..
+            } = self;
+            // Every arm is safe to drop: polls of the socket, and waits that keep what they missed.
+            let wake = tokio::select! {
+                biased;
+                incoming = poll_fn(|cx| socket.poll(cx, reading)) => Wake::Incoming(incoming),
+                () = told(current.as_mut()) => Wake::Progress,
+                () = wait_for_room(room.as_ref()), if room.is_some() => Wake::Room,
+                () = &mut timer => Wake::Timer,
+                () = &mut closing, if !told_to_close => Wake::Shutdown,
+            };
+            let now = clock::now();
+            match wake {
+                Wake::Incoming(incoming) => self.take_all(incoming, now),
+                Wake::Progress => {}
+                // The time in which we did not read does not count as the peer's silence.
+                Wake::Room => self.timing.heard(now),
+                Wake::Timer => {
+                    self.take_timer(now);
+                    timer.as_mut().reset(self.timing.next().into());
+                }
+                Wake::Shutdown => {
+                    told_to_close = true;
+                    self.shut_down(now);
+                }
+            }
+            self.answer(now);
+        }
+    }
+
+    fn may_read(&self) -> bool {
+        self.current
+            .as_ref()
+            .is_none_or(|current| current.call.outlet().has_room())
+    }
+
+    /// Takes this message and those that are there already, up to a fair share.
+    fn take_all(&mut self, first: Incoming, now: Now) {
+        self.take(first, now);
+        for _ in 1..MESSAGES_PER_TURN {
+            if self.phase == Phase::Gone || !self.may_read() {
+                return;
+            }
+            let mut idle = std::task::Context::from_waker(std::task::Waker::noop());
+            let std::task::Poll::Ready(incoming) = self.socket.poll(&mut idle, true) else {
+                return;
+            };
+            self.take(incoming, now);
+        }
+    }
+
+    fn take(&mut self, incoming: Incoming, now: Now) {
+        self.timing.heard(now);
+        match incoming {
+            Incoming::Message(WsMessage::Text(text)) => {
+                self.take_message(Message::Text(&text), now)
+            }
+            Incoming::Message(WsMessage::Binary(bytes)) => {
+                self.take_message(Message::Binary(&bytes), now)
+            }
+            Incoming::Message(WsMessage::Ping(_) | WsMessage::Pong(_)) => {}
+            Incoming::Message(WsMessage::Close(frame)) => {
+                if self.phase != Phase::Closing {
+                    self.closed = frame.map_or((NO_STATUS, String::new()), |frame| {
+                        (frame.code, frame.reason.to_string())
+                    });
+                }
+                self.phase = Phase::Gone;
+            }
+            Incoming::Gone => self.phase = Phase::Gone,
+            Incoming::Forbidden(code, what) => self.take_forbidden(code, &what, now),
+        }
+    }
+
+    fn take_message(&mut self, message: Message<'_>, now: Now) {
+        if self.phase != Phase::Open {
+            return;
+        }
+        self.messages += 1;
+        SCRATCH.with_borrow_mut(|scratch| self.hear(message, scratch, now));
+        for (then, message) in self.intake.take_released() {
+            SCRATCH.with_borrow_mut(|scratch| self.hear(message.borrow(), scratch, then));
+        }
+    }
+
+    fn log_closed(&self) {
+        let interaction_id = self
+            .current
+            .as_ref()
+            .map(|current| current.opening.name.interaction_id.as_str());
+        telemetry::connection_closed(&telemetry::Closed {
+            connection: &self.id,
+            interaction_id,
+            code: self.closed.0,
+            reason: &self.closed.1,
+            seconds: self.timing.age(clock::now()).as_secs_f64(),
+            messages: self.messages,
+            bad_messages: self.intake.bad_messages(),
+            sender_gaps: self.intake.sender_gaps(),
+        });
+    }
+}
+
+async fn told(current: Option<&mut Current>) {
+    if let Some(current) = current
+        && current.progress.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
+async fn wait_for_room(outlet: Option<&crate::publisher::Outlet>) {
+    if let Some(outlet) = outlet {
+        outlet.wait_for_room().await;
+    }
+}
+
+thread_local! {
+    /// One set of buffers per thread instead of one per connection: a message is handled without a wait in between.
+    static SCRATCH: std::cell::RefCell<Scratch> = std::cell::RefCell::default();
+}
+
+/// How long a call is kept for a connection that takes it up (3.10, 4.3).
+const TAKE_UP_WITHIN: Duration = Duration::from_secs(5);
+/// Enough to empty a read buffer of small messages, few enough to be fair to the other calls of the thread.
+const MESSAGES_PER_TURN: usize = 64;
+/// RFC 6455's codes for what never stands in a close frame.
+const NO_STATUS: u16 = 1005;
+const NO_CLOSE_FRAME: u16 = 1006;

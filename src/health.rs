@@ -1,0 +1,94 @@
+//! How the service is, for load balancers and for people (6.1, 6.2).
+//!
+//! Everything here is read from memory: an answer takes no time, whatever Redis does.
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::{admission::Rules, calls::Calls, clock, frame::Now};
+
+/// What health is made of besides calls and lanes.
+#[derive(Debug, Clone)]
+pub struct Health {
+    started: Now,
+    draining: CancellationToken,
+    ready: CancellationToken,
+    /// Sentences that hold as long as the process runs.
+    standing: Arc<Mutex<Vec<String>>>,
+}
+
+/// Whether new calls are taken.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Readiness {
+    Ready,
+    Not(&'static str),
+}
+
+/// The body of `GET /health`.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    status: &'static str,
+    service: &'static str,
+    pubsub: bool,
+    timestamp: String,
+    version: &'static str,
+    adapter: &'static str,
+    exotel_auth: String,
+    jwt: bool,
+    active_calls: usize,
+    journal_bytes: u64,
+    uptime_s: u64,
+    problems: Vec<String>,
+}
+
+impl Health {
+    pub fn new(draining: CancellationToken, problems: Vec<String>) -> Self {
+        Self {
+            started: clock::now(),
+            draining,
+            ready: CancellationToken::new(),
+            standing: Arc::new(Mutex::new(problems)),
+        }
+    }
+
+    /// The service accepts calls from now on.
+    pub fn set_ready(&self) {
+        self.ready.cancel();
+    }
+
+    pub fn readiness(&self) -> Readiness {
+        if self.draining.is_cancelled() {
+            Readiness::Not("draining: the service is shutting down and takes no new calls")
+        } else if self.ready.is_cancelled() {
+            Readiness::Ready
+        } else {
+            Readiness::Not("starting")
+        }
+    }
+
+    pub fn report(&self, calls: &Calls, rules: &Rules) -> Report {
+        let now = clock::now();
+        let publisher = calls.publisher();
+        let lanes = publisher.health();
+        let mut problems = lanes.problems;
+        problems.extend(self.standing.lock().iter().cloned());
+        let uptime: Duration = now.instant.saturating_duration_since(self.started.instant);
+        Report {
+            status: if lanes.up { "healthy" } else { "degraded" },
+            service: "ingest",
+            pubsub: lanes.up,
+            timestamp: clock::rfc3339(now.epoch_ms),
+            version: env!("CARGO_PKG_VERSION"),
+            adapter: publisher.adapter(),
+            exotel_auth: rules.exotel_auth(),
+            jwt: rules.jwt(),
+            active_calls: calls.len(),
+            journal_bytes: lanes.journal_bytes,
+            uptime_s: uptime.as_secs(),
+            problems,
+        }
+    }
+}

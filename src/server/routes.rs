@@ -1,0 +1,76 @@
+//! Which path answers what, and how errors look over HTTP (6).
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{any, get},
+};
+use serde_json::json;
+
+use super::{Gate, upgrade};
+use crate::health::Readiness;
+
+pub(super) fn routes(gate: Arc<Gate>) -> Router {
+    Router::new()
+        .route("/v1/ingest", any(upgrade::ingest))
+        .route("/v1/ingest/{token}", any(upgrade::ingest_with_token))
+        .route("/ws/voicebot/{session_id}", any(upgrade::voicebot))
+        .route("/health", get(health))
+        .route("/ready", get(ready))
+        .method_not_allowed_fallback(async || {
+            refuse(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "use GET here")
+        })
+        .fallback(async || {
+            let there = "there is nothing here: connect a WebSocket to /v1/ingest, or GET /health or /ready";
+            refuse(StatusCode::NOT_FOUND, "not_found", there)
+        })
+        .with_state(gate)
+}
+
+/// An answer that says what is wrong and what to do.
+pub(super) fn refuse(status: StatusCode, error: &str, message: &str) -> Response {
+    json_answer(status, &json!({"error": error, "message": message}))
+}
+
+/// Every answer can be asked about.
+pub(super) fn with_request_id(answer: Result<Response, Infallible>) -> Response {
+    let mut response = match answer {
+        Ok(response) => response,
+        Err(never) => match never {},
+    };
+    if let Ok(id) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+async fn health(State(gate): State<Arc<Gate>>) -> Response {
+    json_answer(
+        StatusCode::OK,
+        &gate.health.report(&gate.connections.calls, &gate.rules),
+    )
+}
+
+async fn ready(State(gate): State<Arc<Gate>>) -> Response {
+    match gate.health.readiness() {
+        Readiness::Ready => json_answer(StatusCode::OK, &json!({"ready": true})),
+        Readiness::Not(reason) => json_answer(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &json!({"ready": false, "reason": reason}),
+        ),
+    }
+}
+
+fn json_answer<T: serde::Serialize>(status: StatusCode, body: &T) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "application/json"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (status, headers, crate::record::to_json(body)).into_response()
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

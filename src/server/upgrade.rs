@@ -1,0 +1,388 @@
+//! From an HTTP request to a WebSocket: who asks, whether there is a place, and what the URL says (3.1 to 3.4).
+//!
+//! The decision itself is `admission/`'s. Invariant: no secret of the URL or the headers reaches the log or a record.
+
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
+
+use axum::{
+    extract::{
+        Extension, Path, RawQuery, State,
+        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+    },
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+
+use super::{
+    Gate, PeerAddress,
+    routes::refuse,
+    slots::{Full, Slot},
+};
+use crate::{
+    admission::{LateToken, Peer, Refusal, Request},
+    auth::claims::Claims,
+    client_address::client_ip,
+    clock, connection,
+    frame::Sender,
+    intake::{Facts, Hints},
+    telemetry,
+};
+
+/// What axum took off the request.
+pub(super) struct Asked {
+    method: Method,
+    headers: HeaderMap,
+    query: Option<String>,
+    peer: PeerAddress,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+}
+
+/// The part of the path behind the route.
+enum Tail {
+    None,
+    Token(String),
+    Session(String),
+}
+
+pub(super) async fn ingest(State(gate): State<Arc<Gate>>, asked: Asked) -> Response {
+    answer(&gate, asked, &Tail::None)
+}
+
+pub(super) async fn ingest_with_token(
+    State(gate): State<Arc<Gate>>,
+    Path(token): Path<String>,
+    asked: Asked,
+) -> Response {
+    answer(&gate, asked, &Tail::Token(token))
+}
+
+pub(super) async fn voicebot(
+    State(gate): State<Arc<Gate>>,
+    Path(session): Path<String>,
+    asked: Asked,
+) -> Response {
+    answer(&gate, asked, &Tail::Session(session))
+}
+
+impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Asked {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(
+        parts: &mut axum::http::request::Parts,
+        state: &S,
+    ) -> Result<Self, Self::Rejection> {
+        let Extension(peer) = Extension::<PeerAddress>::from_request_parts(parts, state)
+            .await
+            .unwrap_or(Extension(PeerAddress(
+                (IpAddr::from([0, 0, 0, 0]), 0).into(),
+            )));
+        let RawQuery(query) = RawQuery::from_request_parts(parts, state).await?;
+        Ok(Self {
+            method: parts.method.clone(),
+            headers: parts.headers.clone(),
+            query,
+            peer,
+            upgrade: WebSocketUpgrade::from_request_parts(parts, state).await,
+        })
+    }
+}
+
+fn answer(gate: &Arc<Gate>, asked: Asked, tail: &Tail) -> Response {
+    if asked.method != Method::GET {
+        return refuse(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "connect a WebSocket here, which begins with GET",
+        );
+    }
+    if !wants_websocket(&asked.headers) {
+        return how_to_connect();
+    }
+    let url = Url::read(asked.query.as_deref(), tail);
+    let forwarded = asked
+        .headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .map(HeaderValue::as_bytes);
+    let client = client_ip(asked.peer.0.ip(), forwarded, gate.rules.trusted_proxies());
+    let shown = client.map_or_else(|| "unknown".to_owned(), |client| client.to_string());
+    let user_agent = asked
+        .headers
+        .get(header::USER_AGENT)
+        .map(|value| String::from_utf8_lossy(value.as_bytes()));
+    telemetry::upgrade_attempt(&shown, &user_agent.unwrap_or_default(), &url.shown);
+    let upgrade = match asked.upgrade {
+        Ok(upgrade) => upgrade,
+        Err(rejection) => {
+            let message = format!(
+                "{rejection}: a WebSocket handshake needs version 13 and a Sec-WebSocket-Key"
+            );
+            telemetry::upgrade_refused(&shown, &url.shown, 400, "bad_handshake", &message);
+            let mut response = refuse(StatusCode::BAD_REQUEST, "bad_handshake", &message);
+            response.headers_mut().insert(
+                header::SEC_WEBSOCKET_VERSION,
+                HeaderValue::from_static("13"),
+            );
+            return response;
+        }
+    };
+    if gate.connections.shutdown.draining.is_cancelled() {
+        let message =
+            "the service is shutting down and takes no new calls: connect again in a moment";
+        telemetry::upgrade_refused(&shown, &url.shown, 503, "draining", message);
+        return with_retry_after(refuse(StatusCode::SERVICE_UNAVAILABLE, "draining", message));
+    }
+    match admit(gate, &asked.headers, client, &url) {
+        Ok((facts, subprotocol)) => accept(
+            gate,
+            upgrade,
+            facts,
+            subprotocol,
+            client,
+            &shown,
+            &url.shown,
+        ),
+        Err(refusal) => {
+            telemetry::authentication_failed(
+                &shown,
+                &url.shown,
+                refusal.status,
+                refusal.reason,
+                &refusal.message,
+            );
+            refused(&refusal)
+        }
+    }
+}
+
+/// Lets the request in or not; what is known of it then.
+fn admit(
+    gate: &Gate,
+    headers: &HeaderMap,
+    client: Option<IpAddr>,
+    url: &Url,
+) -> Result<(Facts, Option<&'static str>), Refusal> {
+    let authorization: Vec<&[u8]> = headers
+        .get_all(header::AUTHORIZATION)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    let subprotocols: Vec<&[u8]> = headers
+        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    let admission = gate.rules.admit(&Request {
+        authorization: &authorization,
+        subprotocols: &subprotocols,
+        client,
+        path_token: url.token.as_deref(),
+        query_tenant: url.hints.tenant.as_deref(),
+        query_call: url.hints.call.as_deref(),
+        query_token: url.query_token.as_deref(),
+        now_epoch_s: clock::epoch_ms() / 1000,
+    })?;
+    let (sender, bound, awaits_token) = match admission.peer {
+        Peer::Exotel {
+            token: LateToken::NotNeeded,
+        } => (Sender::Exotel, Claims::default(), None),
+        Peer::Exotel {
+            token: LateToken::Awaited,
+        } => (
+            Sender::Exotel,
+            Claims::default(),
+            Some(Arc::clone(&gate.rules)),
+        ),
+        Peer::Custom { claims } => (Sender::Custom, claims, None),
+    };
+    let facts = Facts {
+        sender,
+        bound,
+        hints: url.hints.clone(),
+        default_tenant: gate.default_tenant.clone(),
+        fallback_id: uuid::Uuid::new_v4().to_string(),
+        awaits_token,
+    };
+    Ok((facts, admission.subprotocol))
+}
+
+fn accept(
+    gate: &Arc<Gate>,
+    upgrade: WebSocketUpgrade,
+    facts: Facts,
+    subprotocol: Option<&'static str>,
+    client: Option<IpAddr>,
+    shown: &str,
+    path: &str,
+) -> Response {
+    telemetry::upgrade_request(shown, &facts.sender.to_string(), path);
+    let slot = match gate.slots.take(client) {
+        Ok(slot) => slot,
+        Err(full) => return no_place(full, gate.slots.taken(), shown, path),
+    };
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    match facts.sender {
+        Sender::Exotel => {
+            telemetry::exotel_accepted(shown, path);
+            telemetry::exotel_connected(&id, shown);
+        }
+        Sender::Custom => telemetry::client_connected(&id, shown),
+    }
+    let connections = Arc::clone(&gate.connections);
+    let max = connections.settings.max_message_bytes;
+    // Taken before the upgrade, which runs in a task that nobody waits for but those who hold these.
+    let alive = (connections.shutdown.sockets.token(), slot);
+    upgrade
+        .protocols(subprotocol)
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
+        .max_message_size(max)
+        .max_frame_size(max)
+        .on_upgrade(async move |socket| {
+            connection::run(socket, id, facts, connections).await;
+            drop::<(_, Slot)>(alive);
+        })
+}
+
+fn wants_websocket(headers: &HeaderMap) -> bool {
+    let upgrades = headers.get_all(header::UPGRADE).iter();
+    upgrades
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|word| word.trim().eq_ignore_ascii_case("websocket"))
+}
+
+fn how_to_connect() -> Response {
+    let message = "this is a WebSocket endpoint: give Exotel's applet the URL wss://<this host>/v1/ingest, or try \
+                   wscat -c wss://<this host>/v1/ingest -H 'Authorization: Bearer <jwt>'";
+    let mut response = refuse(StatusCode::UPGRADE_REQUIRED, "upgrade_required", message);
+    response
+        .headers_mut()
+        .insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    response
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    response
+}
+
+fn refused(refusal: &Refusal) -> Response {
+    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::UNAUTHORIZED);
+    let mut response = refuse(status, refusal.reason, &refusal.message);
+    if let Some(scheme) = refusal.www_authenticate {
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
+    }
+    response
+}
+
+fn no_place(full: Full, taken: usize, client: &str, path: &str) -> Response {
+    let (status, reason, message) = match full {
+        Full::All => {
+            let message = format!(
+                "{taken} connections are open, as many as MAX_CONNECTIONS allows: connect again in a moment"
+            );
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too_many_connections",
+                message,
+            )
+        }
+        Full::Address => {
+            let message =
+                "this address has as many connections as MAX_CONNECTIONS_PER_IP allows".to_owned();
+            (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_from_address",
+                message,
+            )
+        }
+    };
+    telemetry::upgrade_refused(client, path, status.as_u16(), reason, &message);
+    with_retry_after(refuse(status, reason, &message))
+}
+
+fn with_retry_after(response: Response) -> Response {
+    ([(header::RETRY_AFTER, RETRY_AFTER_S)], response).into_response()
+}
+
+/// What path and query say.
+struct Url {
+    token: Option<String>,
+    query_token: Option<String>,
+    hints: Hints,
+    /// For the log: no secrets, and no values of parameters that we do not know.
+    shown: String,
+}
+
+impl Url {
+    fn read(query: Option<&str>, tail: &Tail) -> Self {
+        let mut url = Self {
+            token: None,
+            query_token: None,
+            hints: Hints::default(),
+            shown: "/v1/ingest".to_owned(),
+        };
+        match tail {
+            Tail::None => {}
+            Tail::Token(token) => {
+                url.token = Some(token.clone());
+                url.shown += "/********";
+            }
+            Tail::Session(session) => {
+                url.hints.call = Some(session.clone()).filter(|session| !session.is_empty());
+                url.shown = format!(
+                    "/ws/voicebot/{}",
+                    crate::frame::clip(session, SHOWN_BYTES_MAX)
+                );
+            }
+        }
+        let mut mark = '?';
+        for (name, value) in
+            form_urlencoded::parse(query.unwrap_or_default().as_bytes()).take(PARAMETERS_MAX)
+        {
+            let known = url.take(&name, &value);
+            url.shown.push(mark);
+            url.shown += crate::frame::clip(&name, SHOWN_BYTES_MAX);
+            url.shown.push('=');
+            url.shown += &if known {
+                Cow::Borrowed(crate::frame::clip(&value, SHOWN_BYTES_MAX))
+            } else {
+                Cow::Borrowed("********")
+            };
+            mark = '&';
+        }
+        url
+    }
+
+    /// Takes one parameter; tells whether it is one of ours, and no secret.
+    fn take(&mut self, name: &str, value: &str) -> bool {
+        let slot = match name {
+            "sample-rate" | "sample_rate" => &mut self.hints.rate,
+            "encoding" => &mut self.hints.encoding,
+            "tenant_id" => &mut self.hints.tenant,
+            "CallSid" | "call_sid" => &mut self.hints.call,
+            "token" => {
+                self.query_token = Some(value.to_owned());
+                return false;
+            }
+            _ => {
+                self.hints.parameters.add(name, value);
+                return false;
+            }
+        };
+        if !value.is_empty() {
+            *slot = Some(value.to_owned());
+        }
+        true
+    }
+}
+
+/// The default of 128 KiB is zeroed at every read of every socket; seven frames of 20 ms fit here.
+const READ_BUFFER_BYTES: usize = 4096;
+/// Acks and pings to a client that does not read.
+const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024;
+const RETRY_AFTER_S: &str = "5";
+const PARAMETERS_MAX: usize = 64;
+const SHOWN_BYTES_MAX: usize = 128;

@@ -1,0 +1,166 @@
+//! The end of the process (1.4): live calls go on, new ones are refused, and every frame is durable
+//! before it exits.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::{
+    caller::Caller,
+    conversation::{assert_proves, assert_run, begin, speak, stop},
+    redis::Redis,
+    rig::{Rig, setup},
+    service::run,
+    wait::until,
+};
+
+// 1.4: SIGTERM or SIGINT lets a live call go on, refuses new ones, and exits 0 when it has ended.
+#[tokio::test]
+async fn a_drain_waits_for_live_calls() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut rig = Rig::open().await;
+        let mut socket = rig.exotel().await;
+        begin(&mut socket, "live", 3).await;
+        rig.redis.wait_for_frames("live", 3).await;
+        rig.service.signal(signal);
+        until("/ready to say no", async || {
+            (rig.service.get("/ready").await.status == 503).then_some(())
+        })
+        .await;
+        assert_eq!(rig.caller().refused().await.status, 503);
+        assert_eq!(rig.service.get("/health").await.status, 200);
+        speak(&mut socket, 4, 10).await;
+        assert_run(&rig.redis.wait_for_frames("live", 10).await, 1, 1, 10);
+        assert!(rig.service.is_running());
+        socket.json(&stop("live")).await;
+        assert_eq!(socket.rest().await.code, Some(1000));
+        let end = rig.redis.wait_for_end("live").await;
+        assert_eq!(end["reason"], "callended");
+        let status = rig.service.exit_within(Duration::from_secs(5)).await;
+        assert_eq!(status.code(), Some(0));
+    }
+}
+
+// 1.4: after DRAIN_TIMEOUT_S live calls are closed with 1001, their end has reason `shutdown`.
+#[tokio::test]
+async fn a_drain_has_an_end() {
+    let mut rig = Rig::with(&[("SUPPORT_EXOTEL", "true"), ("DRAIN_TIMEOUT_S", "1")]).await;
+    let mut socket = rig.exotel().await;
+    begin(&mut socket, "cut", 25).await;
+    let begun = Instant::now();
+    rig.service.terminate();
+    assert_eq!(socket.rest().await.code, Some(1001));
+    assert!(
+        begun.elapsed() > Duration::from_millis(800),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(rig.service.exit().await.code(), Some(0));
+    let end = rig.redis.wait_for_end("cut").await;
+    assert_eq!(end["reason"], "shutdown");
+    let frames = rig.redis.frames_of("cut").await;
+    assert_run(&frames, 1, 1, 25);
+    assert_proves(&end, &frames);
+}
+
+// 1.4: without a call it exits at once; calls that wait for a reconnect are ended at once.
+#[tokio::test]
+async fn waiting_calls_are_ended_at_once() {
+    let mut rig = Rig::open().await;
+    let mut socket = rig.exotel().await;
+    begin(&mut socket, "waiting", 2).await;
+    rig.redis.wait_for_frames("waiting", 2).await;
+    drop(socket);
+    rig.service.wait_for_log("Connection closed").await;
+    rig.service.terminate();
+    assert_eq!(
+        rig.service.exit_within(Duration::from_secs(3)).await.code(),
+        Some(0)
+    );
+    assert_eq!(
+        rig.redis.wait_for_end("waiting").await["reason"],
+        "disconnected"
+    );
+}
+
+// 1.4: a second signal exits at once with 1.
+#[tokio::test]
+async fn a_second_signal_exits_at_once() {
+    let mut rig = Rig::open().await;
+    let mut socket = rig.exotel().await;
+    begin(&mut socket, "impatient", 1).await;
+    rig.redis.wait_for_frames("impatient", 1).await;
+    rig.service.terminate();
+    until("the drain to begin", async || {
+        (rig.service.get("/ready").await.status == 503).then_some(())
+    })
+    .await;
+    rig.service.terminate();
+    assert_eq!(
+        rig.service.exit_within(Duration::from_secs(3)).await.code(),
+        Some(1)
+    );
+}
+
+// 1.4, 1.1: with Redis away what is left stays in the journal, the log ends with an ERROR that says how
+// to publish it, and `replay` does.
+#[tokio::test]
+async fn what_redis_did_not_get_can_be_replayed() {
+    let mut redis = Redis::absent();
+    let home = tempfile::TempDir::new().expect("a temporary directory");
+    let journal = home.path().to_string_lossy().into_owned();
+    let env = [
+        ("SUPPORT_EXOTEL", "true"),
+        ("JOURNAL_DIR", &journal),
+        ("DRAIN_TIMEOUT_S", "2"),
+    ];
+    let mut service = setup(&redis, &env).start().await;
+    let mut socket = Caller::to(&service).connect().await;
+    begin(&mut socket, "left", 12).await;
+    socket.json(&stop("left")).await;
+    assert_eq!(socket.rest().await.code, Some(1000));
+    service.terminate();
+    assert_eq!(service.exit().await.code(), Some(0));
+    let last = until("the last line", async || service.lines().pop()).await;
+    assert!(
+        last.contains("ERROR") && last.contains(&journal) && last.contains("replay"),
+        "{last}"
+    );
+    redis.revive().await;
+    let url = redis.url();
+    let args = ["replay", "--journal", &journal, "--redis", &url];
+    let outcome = run(home.path(), &[], &args, Duration::from_secs(10)).await;
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let frames = redis.wait_for_frames("left", 12).await;
+    assert_run(&frames, 1, 1, 12);
+    assert_proves(&redis.wait_for_end("left").await, &frames);
+}
+
+// 1.4, 6.4: the drain is visible while it lasts.
+#[tokio::test]
+async fn a_drain_is_visible() {
+    let rig = Rig::open().await;
+    let mut socket = rig.exotel().await;
+    begin(&mut socket, "visible", 1).await;
+    rig.redis.wait_for_frames("visible", 1).await;
+    rig.service.terminate();
+    until("the metric", async || {
+        let body = rig.service.get("/metrics").await.body;
+        body.lines()
+            .any(|line| line == "ingest_draining 1")
+            .then_some(())
+    })
+    .await;
+    let ready = rig.service.get("/ready").await;
+    assert!(
+        ready.body.contains("drain"),
+        "6.2: the reason: {}",
+        ready.body
+    );
+    assert_eq!(
+        rig.service.get("/health").await.json()["active_calls"],
+        json!(1)
+    );
+}

@@ -1,0 +1,231 @@
+//! Redis away, late, refusing or gone in the middle of a call (5.3, 5.5, 5.7), and the service killed
+//! (5.6): calls go on, order holds, and `/health` says what is wrong.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::{
+    caller::Caller,
+    conversation::{
+        assert_proves, assert_run, audio, begin, begin_simple, frame, speak, start, stop,
+    },
+    keys,
+    redis::Redis,
+    rig::{Rig, setup},
+    service::Service,
+    wait::{until, within},
+};
+
+/// Waits until `/health` says what it must of Redis.
+async fn degraded(service: &Service, pubsub: bool) -> serde_json::Value {
+    within(Duration::from_secs(11), "health to notice", async || {
+        let health = service.health().await;
+        (health["pubsub"] == pubsub).then_some(health)
+    })
+    .await
+}
+
+// 5.3: Redis absent at start: the service is up, says so, and publishes once Redis comes.
+#[tokio::test]
+async fn redis_may_come_later() {
+    let mut redis = Redis::absent();
+    let service = setup(&redis, &[("SUPPORT_EXOTEL", "true")]).start().await;
+    let health = degraded(&service, false).await;
+    assert_eq!(health["status"], "degraded");
+    let problems = health["problems"].as_array().expect("a list");
+    assert!(
+        !problems.is_empty() && problems.iter().all(serde_json::Value::is_string),
+        "{health}"
+    );
+    assert_eq!(service.get("/ready").await.status, 200, "5.3: calls go on");
+    let mut socket = Caller::to(&service).connect().await;
+    begin(&mut socket, "early", 20).await;
+    redis.revive().await;
+    speak(&mut socket, 21, 30).await;
+    let frames = redis.wait_for_frames("early", 30).await;
+    socket.json(&stop("early")).await;
+    assert_run(&frames, 1, 1, 30);
+    assert_proves(&redis.wait_for_end("early").await, &frames);
+    assert_eq!(degraded(&service, true).await["status"], "healthy");
+}
+
+// 5.3: Redis killed in the middle of a call: frames resume, nothing that was sent after is forgotten.
+#[tokio::test]
+async fn redis_may_die_and_come_back() {
+    let mut rig = Rig::open().await;
+    let mut socket = rig.exotel().await;
+    begin(&mut socket, "survives", 10).await;
+    rig.redis.wait_for_frames("survives", 10).await;
+    rig.redis.kill().await;
+    speak(&mut socket, 11, 60).await;
+    assert_eq!(degraded(&rig.service, false).await["status"], "degraded");
+    speak(&mut socket, 61, 80).await;
+    rig.redis.revive().await;
+    speak(&mut socket, 81, 100).await;
+    socket.json(&stop("survives")).await;
+    let end = rig.redis.wait_for_end("survives").await;
+    assert_run(&rig.redis.frames_of("survives").await, 11, 11, 100);
+    assert_eq!(
+        (&end["frames"], &end["gaps"], &end["last_seq"]),
+        (&json!(100), &json!(0), &json!(100))
+    );
+}
+
+// 5.5: Redis stalls while it is written to: neither a hole nor a duplicate.
+#[tokio::test]
+async fn a_stall_leaves_neither_hole_nor_duplicate() {
+    let rig = Rig::open().await;
+    let mut socket = rig.exotel().await;
+    begin(&mut socket, "stalled", 10).await;
+    rig.redis.wait_for_frames("stalled", 10).await;
+    rig.redis.freeze();
+    speak(&mut socket, 11, 60).await;
+    degraded(&rig.service, false).await;
+    speak(&mut socket, 61, 70).await;
+    rig.redis.thaw();
+    speak(&mut socket, 71, 90).await;
+    socket.json(&stop("stalled")).await;
+    let end = rig.redis.wait_for_end("stalled").await;
+    let frames = rig.redis.frames_of("stalled").await;
+    assert_run(&frames, 1, 1, 90);
+    assert_proves(&end, &frames);
+}
+
+// 5.5: the connection is cut again and again while calls talk: neither a hole nor a duplicate.
+#[tokio::test]
+async fn cut_connections_leave_neither_hole_nor_duplicate() {
+    let rig = Rig::open().await;
+    let mut socket = rig.exotel().await;
+    socket.json(&start("cut")).await;
+    for round in 0..10 {
+        speak(&mut socket, round * 30 + 1, round * 30 + 30).await;
+        rig.redis
+            .tell::<u64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"])
+            .await;
+    }
+    socket.json(&stop("cut")).await;
+    let end = rig.redis.wait_for_end("cut").await;
+    let frames = rig.redis.frames_of("cut").await;
+    assert_run(&frames, 1, 1, 300);
+    assert_proves(&end, &frames);
+}
+
+// 5.3: Redis out of memory refuses writes: calls go on, and all comes through when it takes them again.
+#[tokio::test]
+async fn a_full_redis_is_waited_out() {
+    let rig = Rig::open().await;
+    let mut socket = rig.exotel().await;
+    begin(&mut socket, "full", 5).await;
+    rig.redis.wait_for_frames("full", 5).await;
+    rig.redis
+        .tell::<String>(&["CONFIG", "SET", "maxmemory", "1"])
+        .await;
+    speak(&mut socket, 6, 20).await;
+    let health = degraded(&rig.service, false).await;
+    let problems = health["problems"].to_string().to_lowercase();
+    assert!(
+        problems.contains("memory") || problems.contains("oom"),
+        "{problems}"
+    );
+    rig.redis
+        .tell::<String>(&["CONFIG", "SET", "maxmemory", "0"])
+        .await;
+    speak(&mut socket, 21, 30).await;
+    assert_run(&rig.redis.wait_for_frames("full", 30).await, 1, 1, 30);
+}
+
+// 5.7: a wrong key type is said by name, with what to do; put right, all comes through.
+#[tokio::test]
+async fn a_wrong_key_type_is_named() {
+    let redis = Redis::start().await;
+    redis
+        .tell::<String>(&["SET", "audio_stream", "not a stream"])
+        .await;
+    let rig = Rig::over(redis, &[("SUPPORT_EXOTEL", "true")]).await;
+    let mut socket = rig.exotel().await;
+    begin(&mut socket, "mistyped", 5).await;
+    let problems = until("the problem to be named", async || {
+        let problems = rig.service.health().await["problems"].to_string();
+        problems.contains("audio_stream").then_some(problems)
+    })
+    .await;
+    let logged = rig
+        .service
+        .lines()
+        .iter()
+        .any(|line| line.contains("WRONGTYPE") || line.contains("audio_stream"));
+    assert!(logged, "{problems}");
+    rig.redis.tell::<u64>(&["DEL", "audio_stream"]).await;
+    assert_run(&rig.redis.wait_for_frames("mistyped", 5).await, 1, 1, 5);
+}
+
+// 5.7, 8.1: a wrong password is said, without the password.
+#[tokio::test]
+async fn a_wrong_password_is_named_but_not_shown() {
+    let redis = Redis::start().await;
+    redis
+        .tell::<String>(&["CONFIG", "SET", "requirepass", "right-one"])
+        .await;
+    let url = redis.url().replace("redis://", "redis://:wrong-hunter2@");
+    let service = setup(&redis, &[("SUPPORT_EXOTEL", "true"), ("REDIS_URL", &url)])
+        .start()
+        .await;
+    let problems = until("the problem to be named", async || {
+        let problems = service.health().await["problems"]
+            .to_string()
+            .to_lowercase();
+        ["password", "auth"]
+            .iter()
+            .any(|word| problems.contains(word))
+            .then_some(problems)
+    })
+    .await;
+    assert!(!problems.contains("wrong-hunter2"), "{problems}");
+    assert!(
+        service
+            .lines()
+            .iter()
+            .all(|line| !line.contains("wrong-hunter2"))
+    );
+}
+
+// 5.6: a killed process loses nothing that was in the journal: the next start publishes it, once.
+#[tokio::test]
+async fn a_killed_process_loses_nothing_it_had_acked() {
+    let mut rig = Rig::with(&[]).await;
+    let home = tempfile::TempDir::new().expect("a temporary directory");
+    let journal = home.path().to_string_lossy().into_owned();
+    let env = [("ACK_INTERVAL", "1"), ("JOURNAL_DIR", journal.as_str())];
+    rig.service = setup(&rig.redis, &env).start().await;
+    let mut socket = rig.custom().await;
+    begin_simple(&mut socket, "killed").await;
+    for n in 1..=5 {
+        socket.json(&audio(&frame(n))).await;
+    }
+    rig.redis.wait_for_frames("killed", 5).await;
+    rig.redis.kill().await;
+    for n in 6..=40 {
+        socket.json(&audio(&frame(n))).await;
+    }
+    let mut acked = 0;
+    while acked < 40 {
+        acked = socket.next_json().await["seq"].as_u64().expect("acks only");
+    }
+    rig.service.signal(Signal::KILL);
+    rig.service.exit().await;
+    rig.redis.revive().await;
+    rig.service = setup(&rig.redis, &env).start().await;
+    let frames = rig.redis.wait_for_frames("killed", 35).await;
+    assert_run(&frames, 6, 6, 40);
+    let mut socket = rig.caller().bearer(&keys::token()).connect().await;
+    begin_simple(&mut socket, "after").await;
+    socket.json(&audio(&frame(1))).await;
+    rig.redis.wait_for_frames("after", 1).await;
+    assert_eq!(
+        rig.redis.frames_of("killed").await.len(),
+        35,
+        "published once"
+    );
+}
