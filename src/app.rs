@@ -243,13 +243,11 @@ impl App {
             undelivered
         };
         tokio::pin!(all);
-        match timeout(FLUSH_WITHIN, &mut all).await {
-            Ok(undelivered) => undelivered,
-            Err(_) => {
-                give_up.cancel();
-                all.await
-            }
+        if let Ok(undelivered) = timeout(FLUSH_WITHIN, &mut all).await {
+            return undelivered;
         }
+        give_up.cancel();
+        all.await
     }
 }
 

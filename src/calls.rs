@@ -19,7 +19,10 @@ use crate::{
     frame::{Now, Sender},
     intake::Heard,
     publisher::{Outlet, Publisher, progress::Progress},
-    record::{CallEvent, Detail, FrameFacts, FrameNumbers, FramePattern},
+    record::{
+        CallEvent, Detail,
+        frame::{FrameFacts, FrameNumbers, FramePattern},
+    },
     telemetry,
 };
 
@@ -190,7 +193,9 @@ impl Calls {
     /// Ends every session that is left, at the very end of the process.
     pub fn end_all(&self, reason: &Reason, now: Now) {
         let all: Vec<_> = self.live.lock().calls.values().cloned().collect();
-        all.iter().for_each(|call| self.end(call, reason, now));
+        for call in &all {
+            self.end(call, reason, now);
+        }
     }
 }
 
@@ -321,7 +326,7 @@ impl LiveCall {
         let Some(record) = call.end(&reason, now) else {
             return false;
         };
-        self.outlet.call_end(&record);
+        self.outlet.call_end(&record, &self.progress);
         let (frames, gaps) = (record.frames, record.gaps);
         telemetry::call_ended(
             record.interaction_id,

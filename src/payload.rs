@@ -11,7 +11,7 @@ use base64::{
 
 use crate::{
     audio::g711::{self, Law},
-    frame::Encoding,
+    frame::{Encoding, Sender},
 };
 
 /// A piece of audio as it will be published: PCM16, little endian, mono.
@@ -46,21 +46,24 @@ pub struct Scratch {
 
 /// Base64 that does not decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the audio is not base64")]
+#[error("the audio is not base64: the standard alphabet with padding and nothing else is read")]
 pub struct BadBase64;
 
 /// Turns one track's payloads into PCM16.
 #[derive(Debug)]
 pub struct Decoder {
     encoding: Encoding,
+    /// Whether base64 that is only nearly right is taken.
+    lenient: bool,
     /// The first byte of a sample whose second has not come.
     half: Option<u8>,
 }
 
 impl Decoder {
-    pub fn new(encoding: Encoding) -> Self {
+    pub fn new(encoding: Encoding, sender: Sender) -> Self {
         Self {
             encoding,
+            lenient: sender == Sender::Exotel,
             half: None,
         }
     }
@@ -75,7 +78,7 @@ impl Decoder {
         bytes.clear();
         let had_half = self.half.is_some();
         bytes.extend(self.half);
-        let canonical = decode_base64(text, bytes)?;
+        let canonical = decode_base64(text, bytes, self.lenient)?;
         let audio = self.finish(bytes, pcm);
         let untouched =
             canonical && !had_half && self.half.is_none() && self.encoding == Encoding::Pcm16;
@@ -94,7 +97,7 @@ impl Decoder {
         let Scratch { bytes, pcm } = scratch;
         bytes.clear();
         bytes.extend(self.half);
-        decode_base64(text, bytes)?;
+        decode_base64(text, bytes, self.lenient)?;
         Ok(self.finish(bytes, pcm))
     }
 
@@ -148,13 +151,16 @@ fn expand<'m>(law: Law, bytes: &[u8], pcm: &'m mut Vec<u8>) -> Audio<'m> {
 }
 
 /// Appends what `text` stands for; tells whether `text` is the canonical form of it.
-fn decode_base64(text: &str, out: &mut Vec<u8>) -> Result<bool, BadBase64> {
+fn decode_base64(text: &str, out: &mut Vec<u8>, lenient: bool) -> Result<bool, BadBase64> {
     let before = out.len();
     if base64_simd::STANDARD.decode_append(text, out).is_ok() {
         return Ok(true);
     }
-    // Padding left out, bits beyond the end, line breaks: unusual, but what is meant is plain.
     out.truncate(before);
+    if !lenient {
+        return Err(BadBase64);
+    }
+    // Padding left out, bits beyond the end, line breaks: what is meant is plain, and Exotel cannot be told to resend.
     let stripped: Vec<u8> = text
         .bytes()
         .filter(|byte| !byte.is_ascii_whitespace())
@@ -182,7 +188,7 @@ mod tests {
     #[test]
     fn canonical_text_passes_through_and_the_rest_is_made_canonical() {
         let mut scratch = Scratch::default();
-        let mut decoder = Decoder::new(Encoding::Pcm16);
+        let mut decoder = Decoder::new(Encoding::Pcm16, Sender::Exotel);
         let mut check = |text: &str, pcm: &[u8], passed: bool| {
             let audio = decoder.base64(text, &mut scratch).unwrap();
             assert_eq!((audio.pcm, audio.text.is_some()), (pcm, passed), "{text:?}");
@@ -202,9 +208,21 @@ mod tests {
     }
 
     #[test]
+    fn a_custom_client_is_told_what_is_wrong_with_its_base64() {
+        let mut decoder = Decoder::new(Encoding::Pcm16, Sender::Custom);
+        for bad in ["AAECAw", "AAECAx==", "AA EC", "***"] {
+            assert_eq!(
+                decoder.base64(bad, &mut Scratch::default()),
+                Err(BadBase64),
+                "{bad:?}"
+            );
+        }
+    }
+
+    #[test]
     fn a_bad_message_leaves_the_half_sample_in_place() {
         let mut scratch = Scratch::default();
-        let mut decoder = Decoder::new(Encoding::Pcm16);
+        let mut decoder = Decoder::new(Encoding::Pcm16, Sender::Exotel);
         assert_eq!(decoder.raw(&[1], &mut scratch).pcm, b"");
         assert_eq!(decoder.base64("!", &mut scratch), Err(BadBase64));
         assert_eq!(decoder.base64("AgM=", &mut scratch).unwrap().pcm, [1, 2]);
@@ -214,7 +232,7 @@ mod tests {
     #[test]
     fn g711_has_no_half_samples() {
         let mut scratch = Scratch::default();
-        let mut decoder = Decoder::new(Encoding::Mulaw);
+        let mut decoder = Decoder::new(Encoding::Mulaw, Sender::Exotel);
         assert_eq!(decoder.raw(&[0xff], &mut scratch).pcm, [0, 0]);
         assert_eq!(
             decoder.base64("gA==", &mut scratch).unwrap().pcm,
@@ -227,7 +245,7 @@ mod tests {
         fn bytes_come_out_in_order_however_they_are_cut(
             pieces in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 0..9), any::<bool>()), 0..20)
         ) {
-            let (mut decoder, mut scratch) = (Decoder::new(Encoding::Pcm16), Scratch::default());
+            let (mut decoder, mut scratch) = (Decoder::new(Encoding::Pcm16, Sender::Exotel), Scratch::default());
             let (mut sent, mut got) = (Vec::new(), Vec::new());
             for (piece, as_text) in pieces {
                 sent.extend_from_slice(&piece);
@@ -244,7 +262,7 @@ mod tests {
         #[test]
         fn no_text_panics_and_both_decoders_agree(text in "[A-Za-z0-9+/=\\n-]{0,40}") {
             let mut out = Vec::new();
-            if decode_base64(&text, &mut out) == Ok(true) {
+            if decode_base64(&text, &mut out, true) == Ok(true) {
                 prop_assert_eq!(STANDARD.encode(&out), text);
             }
         }

@@ -97,6 +97,16 @@ pub fn authentication_failed(client: &str, path: &str, status: u16, reason: &str
     );
 }
 
+/// The same words for a token that was to come after the upgrade.
+pub fn late_token_denied(connection: &str, message: &str) {
+    warn!(
+        connection,
+        reason = "bad_url_token",
+        detail = message,
+        "Authentication failed"
+    );
+}
+
 pub fn upgrade_refused(client: &str, path: &str, status: u16, reason: &str, message: &str) {
     warn!(
         client,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     publisher::{self, Destination, RedisSettings, Topology, Trim},
-    record::FrameFormat,
+    record::frame::FrameFormat,
 };
 
 pub(super) fn publisher(reader: &mut Reader) -> Result<publisher::Settings, Noted> {

@@ -44,9 +44,10 @@ where
                 Effect::Fail(refusal) => self.fail(&refusal, now),
                 Effect::Close(code) => self.close(code, "see the server's log", now),
                 Effect::Bad { error, total } => {
-                    telemetry::bad_message(&self.id, &error.to_string(), total)
+                    telemetry::bad_message(&self.id, &error.to_string(), total);
                 }
                 Effect::Warn(text) => telemetry::connection_warning(&self.id, &text),
+                Effect::Denied(text) => telemetry::late_token_denied(&self.id, &text),
             }
         }
         if self.phase == Phase::Open {
@@ -198,14 +199,15 @@ where
     }
 
     fn finish(&mut self, now: Now) {
-        if self.is_custom() {
-            self.phase = Phase::Finishing {
-                shutting_down: false,
-            };
-            self.timing.only_limit(now.instant + FINISH_WITHIN);
+        let within = if self.is_custom() {
+            FINISH_WITHIN
         } else {
-            self.close(close::NORMAL, "the call is over", now);
-        }
+            CLOSE_WITHIN
+        };
+        self.phase = Phase::Finishing {
+            shutting_down: false,
+        };
+        self.timing.only_limit(now.instant + within);
     }
 
     fn fail(&mut self, refusal: &Refusal, now: Now) {
@@ -257,6 +259,9 @@ where
                         self.intake.handle_timeout(now);
                         self.apply_effects(now);
                     }
+                    Phase::Finishing { shutting_down } if !self.is_custom() => {
+                        self.close_finished(shutting_down, now);
+                    }
                     Phase::Finishing { .. } => {
                         let message = "the last frames are not durable yet: send them again on a new connection".to_owned();
                         self.fail(
@@ -279,64 +284,68 @@ where
             return;
         }
         self.end_call(&Reason::Shutdown, now);
-        if self.is_custom() {
-            self.phase = Phase::Finishing {
-                shutting_down: true,
-            };
-            self.timing.only_limit(now.instant + CLOSE_WITHIN);
-        } else {
-            self.close(close::GOING_AWAY, "the service is shutting down", now);
+        self.phase = Phase::Finishing {
+            shutting_down: true,
+        };
+        self.timing.only_limit(now.instant + CLOSE_WITHIN);
+    }
+
+    /// Does what has become possible since the last time: tells a custom client how far it is safe, and closes a
+    /// conversation whose records are all durable.
+    pub(super) fn answer(&mut self, now: Now) {
+        let Phase::Finishing { shutting_down } = self.phase else {
+            self.answer_start();
+            self.acknowledge(false);
+            return;
+        };
+        if self
+            .current
+            .as_ref()
+            .is_none_or(|current| current.call.progress().is_finished())
+        {
+            self.answer_start();
+            self.acknowledge(true);
+            self.close_finished(shutting_down, now);
         }
     }
 
-    /// Tells a custom client what has become true since the last time.
-    pub(super) fn answer(&mut self, now: Now) {
-        if !self.is_custom() {
-            return;
-        }
-        let Some(current) = &self.current else {
-            if let Phase::Finishing { .. } = self.phase {
-                self.close(close::NORMAL, "", now);
+    fn close_finished(&mut self, shutting_down: bool, now: Now) {
+        match (shutting_down, self.is_custom()) {
+            (false, _) => self.close(close::NORMAL, "the call is over", now),
+            (true, false) => self.close(close::GOING_AWAY, "the service is shutting down", now),
+            (true, true) => {
+                let message = "the service is shutting down: connect again".to_owned();
+                self.fail(
+                    &Refusal {
+                        code: ErrorCode::ShuttingDown,
+                        message,
+                    },
+                    now,
+                );
             }
+        }
+    }
+
+    fn answer_start(&mut self) {
+        let (Some(current), Some(starting)) = (&self.current, &self.starting) else {
             return;
         };
-        let progress = current.call.progress();
-        if let Some(starting) = &self.starting
-            && starting.after.is_none_or(|seq| progress.is_durable(seq))
+        if starting
+            .after
+            .is_none_or(|seq| current.call.progress().is_durable(seq))
         {
             let next_seq = starting.after.map_or(1, |seq| seq.saturating_add(1));
             self.socket
                 .send_text(reply::started(&starting.interaction_id, next_seq));
             self.starting = None;
         }
-        let Phase::Finishing { shutting_down } = self.phase else {
-            self.acknowledge(false);
-            return;
-        };
-        if current
-            .call
-            .last_seq()
-            .is_some_and(|seq| !progress.is_durable(seq))
-        {
-            return;
-        }
-        self.acknowledge(true);
-        if shutting_down {
-            let message = "the service is shutting down: connect again".to_owned();
-            self.fail(
-                &Refusal {
-                    code: ErrorCode::ShuttingDown,
-                    message,
-                },
-                now,
-            );
-        } else {
-            self.close(close::NORMAL, "the call is over", now);
-        }
     }
 
     /// Acks what is durable: after every `ACK_INTERVAL` frames, and at the end whatever there is.
     fn acknowledge(&mut self, at_the_end: bool) {
+        if !self.is_custom() {
+            return;
+        }
         let Some(durable) = self
             .current
             .as_ref()

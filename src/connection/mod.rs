@@ -25,7 +25,7 @@ use crate::{
     frame::Now,
     intake::{Facts, Intake, Message, Opening},
     payload::Scratch,
-    record::FramePattern,
+    record::frame::FramePattern,
     shutdown::Shutdown,
     telemetry,
 };
@@ -127,6 +127,7 @@ where
         ),
         shared,
     };
+    connection.timing.set_limit(connection.intake.deadline());
     connection.serve().await;
     connection.log_closed();
     let Connection {
@@ -228,10 +229,10 @@ where
         self.timing.heard(now);
         match incoming {
             Incoming::Message(WsMessage::Text(text)) => {
-                self.take_message(Message::Text(&text), now)
+                self.take_message(Message::Text(&text), now);
             }
             Incoming::Message(WsMessage::Binary(bytes)) => {
-                self.take_message(Message::Binary(&bytes), now)
+                self.take_message(Message::Binary(&bytes), now);
             }
             Incoming::Message(WsMessage::Ping(_) | WsMessage::Pong(_)) => {}
             Incoming::Message(WsMessage::Close(frame)) => {
@@ -282,7 +283,7 @@ async fn told(current: Option<&mut Current>) {
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn wait_for_room(outlet: Option<&crate::publisher::Outlet>) {

@@ -7,11 +7,14 @@ use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// A string or a number; anything else is `Nothing`.
+/// A string or a number, and the rest.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub enum Scalar<'a> {
+    /// Missing or null.
     #[default]
     Nothing,
+    /// There, but neither a string nor a number.
+    Odd,
     Text(Cow<'a, str>),
     Number(f64),
     Integer(u64),
@@ -21,7 +24,7 @@ impl<'a> Scalar<'a> {
     /// As text; empty text counts as nothing.
     pub fn text(&self) -> Option<Cow<'_, str>> {
         match self {
-            Self::Nothing => None,
+            Self::Nothing | Self::Odd => None,
             Self::Text(text) if text.is_empty() => None,
             Self::Text(text) => Some(Cow::Borrowed(text)),
             Self::Number(number) => Some(Cow::Owned(number.to_string())),
@@ -39,8 +42,13 @@ impl<'a> Scalar<'a> {
         match self {
             Self::Integer(integer) => Some(*integer),
             Self::Text(text) => text.trim().parse().ok(),
-            Self::Nothing | Self::Number(_) => None,
+            Self::Nothing | Self::Odd | Self::Number(_) => None,
         }
+    }
+
+    /// Like [`Scalar::owned`], but also where it is there and cannot be read: as text that means nothing.
+    pub fn declared(&self) -> Option<String> {
+        (*self != Self::Nothing).then(|| self.owned().unwrap_or_default())
     }
 
     pub fn is_some(&self) -> bool {
@@ -102,7 +110,7 @@ impl<'de> Visitor<'de> for ScalarVisitor {
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Scalar::Nothing)
+        Ok(Scalar::Odd)
     }
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
@@ -111,12 +119,12 @@ impl<'de> Visitor<'de> for ScalarVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Scalar::Nothing)
+        Ok(Scalar::Odd)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Scalar::Nothing)
+        Ok(Scalar::Odd)
     }
 }
 

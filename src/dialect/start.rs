@@ -72,12 +72,12 @@ impl Start {
         rates.extend(
             sources
                 .clone()
-                .filter_map(|slots| slots.format.sample_rate.owned()),
+                .filter_map(|slots| slots.format.sample_rate.declared()),
         );
         rates.extend(
             sources
                 .clone()
-                .filter_map(|slots| slots.sample_rate.owned()),
+                .filter_map(|slots| slots.sample_rate.declared()),
         );
         let mut custom_parameters = Parameters::default();
         for (name, value) in sources.flat_map(|slots| slots.custom.0.iter()) {

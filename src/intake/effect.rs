@@ -54,6 +54,8 @@ pub enum Effect {
         total: u64,
     },
     Warn(String),
+    /// The peer did not bring the token on whose promise it was let in.
+    Denied(String),
 }
 
 #[derive(Debug, PartialEq)]

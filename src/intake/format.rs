@@ -67,7 +67,7 @@ fn rate(
     let mut refused = |text: &str| {
         warnings.push(format!(
             "sample rate {text:?} is not usable here: the next in line is taken"
-        ))
+        ));
     };
     if let Some(start) = start {
         for text in &start.rates {
@@ -119,9 +119,9 @@ mod tests {
             encoding: encoding.map(str::to_owned),
             ..Start::default()
         };
-        parameters
-            .iter()
-            .for_each(|(name, value)| start.custom_parameters.add(name, value));
+        for (name, value) in parameters {
+            start.custom_parameters.add(name, value);
+        }
         start
     }
 

@@ -228,9 +228,9 @@ impl Intake {
 
     fn refuse_token(&mut self, why: &str) {
         self.held = None;
-        self.effects.push_back(Effect::Warn(format!(
-            "{why}: nothing of this connection is published; give Exotel the URL with one of EXOTEL_URL_TOKENS"
-        )));
+        let advice = "nothing of this connection is published; give Exotel the URL with one of EXOTEL_URL_TOKENS";
+        self.effects
+            .push_back(Effect::Denied(format!("{why}: {advice}")));
         self.close(close::POLICY);
     }
 

@@ -91,7 +91,7 @@ impl Intake {
         (self.tracks.len() < TRACKS_MAX).then(|| {
             self.tracks.push(Track {
                 name: name.map(str::to_owned),
-                decoder: Decoder::new(encoding),
+                decoder: Decoder::new(encoding, self.facts.sender),
                 chunk: None,
             });
             self.tracks.len() - 1

@@ -31,6 +31,7 @@ pub(super) enum What {
         session: u64,
     },
     CallEnd {
+        progress: Arc<Progress>,
         session: u64,
     },
     CallEvent,

@@ -110,8 +110,12 @@ impl JournalLane {
         let mut batch = std::mem::take(&mut self.unsynced);
         self.appended = 0;
         for (index, entry) in batch.entries.iter().enumerate() {
-            if let What::Frame { progress, seq, .. } = &entry.what {
-                progress.confirm(*seq, batch.fields(index).len());
+            match &entry.what {
+                What::Frame { progress, seq, .. } => {
+                    progress.confirm(*seq, batch.fields(index).len());
+                }
+                What::CallEnd { progress, .. } => progress.finish(),
+                What::CallEvent | What::Metadata | What::Ping => {}
             }
         }
         self.lane.confirm_bytes(batch.bytes.len());
@@ -142,7 +146,7 @@ fn append(writer: &mut Writer, batch: &Batch, appended: &mut usize) -> Result<()
         *appended = index;
         let (kind, session, seq) = match (&entry.what, entry.what.kind()) {
             (What::Frame { session, seq, .. }, Some(kind)) => (kind, *session, *seq),
-            (What::CallEnd { session }, Some(kind)) => (kind, *session, 0),
+            (What::CallEnd { session, .. }, Some(kind)) => (kind, *session, 0),
             (_, Some(kind)) => (kind, 0, 0),
             (_, None) => continue,
         };

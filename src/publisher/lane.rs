@@ -21,7 +21,10 @@ use super::{
 };
 use crate::{
     payload::Audio,
-    record::{FrameNumbers, FramePattern, push_bulk},
+    record::{
+        frame::{FrameNumbers, FramePattern},
+        push_bulk,
+    },
 };
 
 /// The handle that sessions and the owner share.
@@ -132,9 +135,9 @@ impl Lane {
     pub(super) fn append_command(&self, arguments: &[&[u8]], what: What) {
         self.append(|open| {
             push_count(&mut open.batch.bytes, arguments.len());
-            arguments
-                .iter()
-                .for_each(|argument| push_bulk(&mut open.batch.bytes, argument));
+            for argument in arguments {
+                push_bulk(&mut open.batch.bytes, argument);
+            }
             let fields = open.batch.bytes.len();
             open.batch.close_entry(fields, what);
         });
@@ -250,7 +253,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::record::{FrameFacts, FrameFormat};
+    use crate::record::frame::{FrameFacts, FrameFormat};
 
     fn frame(lane: &Lane) {
         let facts = FrameFacts {
@@ -299,7 +302,7 @@ mod tests {
 
     #[test]
     fn the_stream_is_trimmed_once_per_batch_by_redis_own_clock() {
-        let lane = Lane::new("audio".into(), Trim::Age(Duration::from_secs(120)));
+        let lane = Lane::new("audio".into(), Trim::Age(Duration::from_mins(2)));
         frame(&lane);
         assert_eq!(
             arguments(lane.take(Batch::default()).command(0))[..3],
@@ -321,7 +324,7 @@ mod tests {
     async fn a_full_lane_has_no_room_until_bytes_are_confirmed() {
         let lane = Lane::new("audio".into(), Trim::Never);
         while lane.has_room() {
-            lane.append_record("call_end", 10, &[b'x'; 100_000], What::CallEvent);
+            lane.append_record("call_end", 10, &vec![b'x'; 100_000], What::CallEvent);
         }
         let bytes = lane.take(Batch::default()).bytes.len();
         let (waited, ()) = tokio::join!(

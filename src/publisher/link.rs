@@ -21,6 +21,7 @@ use super::{
     redis_error::Class,
     reply::{self, Reply},
 };
+use crate::secret::Secret;
 
 /// How to reach the server of one lane.
 #[derive(Clone)]
@@ -72,7 +73,7 @@ impl Dial {
         let url = settings
             .urls
             .first()
-            .map(|url| url.expose())
+            .map(Secret::expose)
             .unwrap_or_default();
         let (plain, encrypted) = match url.split_once("://") {
             Some(("rediss", rest)) => (format!("redis://{rest}"), true),

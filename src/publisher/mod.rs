@@ -28,7 +28,11 @@ pub use self::{journal_lane::JournalError, link::LinkError};
 use crate::{
     journal,
     payload::Audio,
-    record::{CallEnd, CallEvent, FrameFormat, FrameNumbers, FramePattern, Metadata, to_json},
+    record::{
+        CallEnd, CallEvent, Metadata,
+        frame::{FrameFormat, FrameNumbers, FramePattern},
+        to_json,
+    },
     secret::Secret,
 };
 
@@ -211,8 +215,9 @@ impl Outlet {
             .append_frame(pattern, numbers, audio, progress, session);
     }
 
-    pub fn call_end(&self, record: &CallEnd<'_>) {
+    pub fn call_end(&self, record: &CallEnd<'_>, progress: &Arc<Progress>) {
         let what = What::CallEnd {
+            progress: Arc::clone(progress),
             session: record.session,
         };
         self.0

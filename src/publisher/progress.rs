@@ -1,6 +1,6 @@
 //! How far a session's frames are durable: written by the lane that confirms them, read by whoever acks them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
@@ -18,6 +18,7 @@ pub struct Progress {
     tell_every: u64,
     /// Tell them when the frame with this number (plus one) is durable; 0: none is waited for.
     awaited: AtomicU64,
+    finished: AtomicBool,
     told: watch::Sender<()>,
 }
 
@@ -30,6 +31,7 @@ impl Progress {
             frames: AtomicU64::new(0),
             tell_every,
             awaited: AtomicU64::new(0),
+            finished: AtomicBool::new(false),
             told: watch::Sender::new(()),
         }
     }
@@ -49,6 +51,16 @@ impl Progress {
         self.awaited
             .fetch_max(seq.saturating_add(1), Ordering::AcqRel);
         self.durable.load(Ordering::Acquire) > seq
+    }
+
+    /// Whether the session's `call_end`, and with it everything before, is durable.
+    pub fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
+    }
+
+    pub(super) fn finish(&self) {
+        self.finished.store(true, Ordering::Release);
+        self.told.send_replace(());
     }
 
     /// Only the lane calls this, in the order of the session's frames.

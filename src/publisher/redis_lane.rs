@@ -217,7 +217,7 @@ impl RedisLane {
             reply::read(&self.replies).map_err(|error| Broken::Protocol(error.to_string()))?
         {
             self.replies.advance(length);
-            self.take_reply(reply)?;
+            self.take_reply(&reply)?;
         }
         if self.newest_ms >= self.trimmed_ms + TRIM_STEP_MS {
             self.trimmed_ms = self.newest_ms;
@@ -226,7 +226,7 @@ impl RedisLane {
         Ok(())
     }
 
-    fn take_reply(&mut self, reply: Reply) -> Result<(), Broken> {
+    fn take_reply(&mut self, reply: &Reply) -> Result<(), Broken> {
         let Some(batch) = self.queue.front_mut() else {
             return Err(Broken::Protocol("a reply to no command".to_owned()));
         };
@@ -234,9 +234,9 @@ impl RedisLane {
         let Some(entry) = batch.entries.get(index) else {
             return Err(Broken::Protocol("a reply to no command".to_owned()));
         };
-        match (&reply, &entry.what) {
+        match (reply, &entry.what) {
             (Reply::Error(error), What::Metadata | What::Ping) => {
-                telemetry::redis_refused(error, Class::of(error).advice())
+                telemetry::redis_refused(error, Class::of(error).advice());
             }
             (Reply::Error(error), _) => {
                 let class = Class::of(error);
@@ -259,6 +259,7 @@ impl RedisLane {
                 self.newest_ms = self.newest_ms.max(*ms);
                 progress.confirm(*seq, batch.fields(index).len());
             }
+            (_, What::CallEnd { progress, .. }) => progress.finish(),
             _ => {}
         }
         let confirmed = if matches!(reply, Reply::Error(_)) && entry.what.kind().is_some() {

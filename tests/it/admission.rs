@@ -6,7 +6,6 @@ use serde_json::json;
 use crate::{
     conversation::{begin, begin_simple, simple_start},
     keys,
-    request::Request,
     rig::Rig,
     service::Setup,
 };
@@ -348,44 +347,4 @@ async fn issuer_audience_and_several_keys() {
         }
     }
     assert!(service.lines().iter().all(|line| !line.contains(PRIVATE)));
-}
-
-// 2.1: SIGHUP reads `.env` again for the credentials, without touching a call.
-#[tokio::test]
-async fn sighup_rotates_credentials_under_a_live_call() {
-    let redis = crate::redis::Redis::start().await;
-    let setup = crate::rig::setup(&redis, &[("SUPPORT_EXOTEL", "true")])
-        .file(".env", "EXOTEL_BASIC_AUTH=k:old-one\n");
-    let path = setup.dir().join(".env");
-    let rig = Rig {
-        service: setup.start().await,
-        redis,
-    };
-    let mut live = rig.caller().basic("k:old-one").connect().await;
-    begin(&mut live, "live", 1).await;
-    std::fs::write(path, "EXOTEL_BASIC_AUTH=k:new-one\n").expect("the file can be written");
-    rig.service.signal(rustix::process::Signal::HUP);
-    crate::wait::until("the new credentials to hold", async || {
-        rig.caller().basic("k:new-one").dial().await.ok()
-    })
-    .await;
-    assert_eq!(rig.caller().basic("k:old-one").refused().await.status, 401);
-    crate::conversation::speak(&mut live, 2, 3).await;
-    rig.redis.wait_for_frames("live", 3).await;
-}
-
-// 3.3 and 6.3: admission of HTTP endpoints is the same.
-#[tokio::test]
-async fn http_endpoints_of_exotel_are_admitted_alike() {
-    let rig = Rig::with(&[("SUPPORT_EXOTEL", "true"), ("EXOTEL_BASIC_AUTH", "k:v")]).await;
-    let port = rig.service.port();
-    let basic = "Basic azp2";
-    for path in [
-        "/v1/exotel/stream-url?CallSid=c1",
-        "/v1/exotel/passthru?CallSid=c1",
-    ] {
-        assert_eq!(rig.service.get(path).await.status, 401, "{path}");
-        let request = Request::get(path).header("Authorization", basic);
-        assert_eq!(request.send(port).await.status, 200, "{path}");
-    }
 }

@@ -5,12 +5,11 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
     caller::Caller,
-    conversation::{begin, begin_simple, frame, stop},
+    conversation::begin_simple,
     rig::Rig,
     service::{Outcome, Setup, run},
     wait::until,
@@ -21,15 +20,6 @@ const LIMIT: Duration = Duration::from_secs(20);
 async fn command(rig: &Rig, args: &[&str]) -> Outcome {
     let url = rig.redis.url();
     run(rig.service.dir(), &[("REDIS_URL", &url)], args, LIMIT).await
-}
-
-/// A call of `frames` frames from start to end.
-async fn whole_call(rig: &Rig, name: &str, frames: u64) {
-    let mut socket = rig.exotel().await;
-    begin(&mut socket, name, frames).await;
-    socket.json(&stop(name)).await;
-    socket.rest().await;
-    rig.redis.wait_for_end(name).await;
 }
 
 // 1.1 demo: with nothing to set up: exits 0 and leaves a WAV.
@@ -160,105 +150,6 @@ async fn tokens_of_every_algorithm_hold() {
             .path("/v1/ingest?tenant_id=other");
         assert_eq!(elsewhere.refused().await.status, 403, "{algorithm}");
     }
-}
-
-// 1.1 verify: a whole call is 0; one that lost a frame is 1; one that was trimmed is 3.
-#[tokio::test]
-async fn verify_tells_whole_from_broken_and_trimmed() {
-    let rig = Rig::open().await;
-    whole_call(&rig, "proven", 10).await;
-    let outcome = command(&rig, &["verify", "--call", "proven"]).await;
-    assert_eq!(outcome.code, Some(0), "{outcome:?}");
-    assert!(
-        outcome.stdout.contains("proven") && outcome.stdout.contains("10 frames"),
-        "{outcome:?}"
-    );
-    assert!(
-        outcome.stdout.contains("0 gaps") && outcome.stdout.contains("crc ok"),
-        "{outcome:?}"
-    );
-    assert_eq!(
-        command(&rig, &["verify", "--since", "10m"]).await.code,
-        Some(0)
-    );
-
-    whole_call(&rig, "broken", 10).await;
-    let middle = rig.redis.frames_of("broken").await[4].id.clone();
-    assert_eq!(
-        rig.redis
-            .tell::<u64>(&["XDEL", "audio_stream", &middle])
-            .await,
-        1
-    );
-    let outcome = command(&rig, &["verify", "--call", "broken"]).await;
-    assert_eq!(outcome.code, Some(1), "{outcome:?}");
-    assert_eq!(
-        command(&rig, &["verify", "--since", "10m"]).await.code,
-        Some(1)
-    );
-
-    rig.redis
-        .tell::<u64>(&["XTRIM", "audio_stream", "MAXLEN", "0"])
-        .await;
-    let outcome = command(&rig, &["verify", "--call", "proven"]).await;
-    assert_eq!(outcome.code, Some(3), "{outcome:?}");
-}
-
-// 1.1 export: a call's audio as WAV, to the byte.
-#[tokio::test]
-async fn export_rebuilds_the_audio() {
-    let rig = Rig::open().await;
-    whole_call(&rig, "exported", 12).await;
-    let out = rig.service.dir().join("out.wav");
-    let path = out.to_string_lossy().into_owned();
-    let outcome = command(&rig, &["export", "--call", "exported", "--out", &path]).await;
-    assert_eq!(outcome.code, Some(0), "{outcome:?}");
-    let mut reader = hound::WavReader::open(&out).expect("a WAV");
-    assert_eq!(
-        (reader.spec().sample_rate, reader.spec().channels),
-        (8_000, 1)
-    );
-    let samples: Vec<u8> = reader
-        .samples::<i16>()
-        .flat_map(|sample| sample.expect("a sample").to_le_bytes())
-        .collect();
-    assert_eq!(samples, (1..=12).flat_map(frame).collect::<Vec<_>>());
-}
-
-// 1.1 doctor: every step of a URL that works, and the one that fails of one that does not.
-#[tokio::test]
-async fn doctor_finds_what_is_wrong() {
-    let rig = Rig::open().await;
-    let outcome = command(&rig, &["doctor", "--url", &rig.service.url(), "--json"]).await;
-    assert_eq!(outcome.code, Some(0), "{outcome:?}");
-    let report: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
-    assert_eq!(report["ok"], true, "{report}");
-    assert!(
-        report["steps"]
-            .as_array()
-            .is_some_and(|steps| steps.len() >= 6),
-        "{report}"
-    );
-
-    let closed = Rig::with(&[]).await;
-    let outcome = command(
-        &closed,
-        &["doctor", "--url", &closed.service.url(), "--json"],
-    )
-    .await;
-    assert_ne!(outcome.code, Some(0), "{outcome:?}");
-    let report: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
-    let failed = report["steps"]
-        .as_array()
-        .expect("steps")
-        .iter()
-        .find(|step| step["status"] == "failed");
-    let failed = failed.expect("a failed step");
-    assert!(failed["detail"].to_string().contains("401"), "{failed}");
-    assert!(
-        failed["fix"].as_str().is_some_and(|fix| !fix.is_empty()),
-        "{failed}"
-    );
 }
 
 fn files_ending(dir: &Path, end: &str) -> Vec<PathBuf> {

@@ -4,15 +4,11 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde_json::json;
 use tokio::time::Instant;
 
 use crate::{
-    caller::Caller,
     conversation::{assert_proves, assert_run, begin, speak, stop},
-    redis::Redis,
-    rig::{Rig, setup},
-    service::run,
+    rig::Rig,
     wait::until,
 };
 
@@ -101,66 +97,5 @@ async fn a_second_signal_exits_at_once() {
     assert_eq!(
         rig.service.exit_within(Duration::from_secs(3)).await.code(),
         Some(1)
-    );
-}
-
-// 1.4, 1.1: with Redis away what is left stays in the journal, the log ends with an ERROR that says how
-// to publish it, and `replay` does.
-#[tokio::test]
-async fn what_redis_did_not_get_can_be_replayed() {
-    let mut redis = Redis::absent();
-    let home = tempfile::TempDir::new().expect("a temporary directory");
-    let journal = home.path().to_string_lossy().into_owned();
-    let env = [
-        ("SUPPORT_EXOTEL", "true"),
-        ("JOURNAL_DIR", &journal),
-        ("DRAIN_TIMEOUT_S", "2"),
-    ];
-    let mut service = setup(&redis, &env).start().await;
-    let mut socket = Caller::to(&service).connect().await;
-    begin(&mut socket, "left", 12).await;
-    socket.json(&stop("left")).await;
-    assert_eq!(socket.rest().await.code, Some(1000));
-    service.terminate();
-    assert_eq!(service.exit().await.code(), Some(0));
-    let last = until("the last line", async || service.lines().pop()).await;
-    assert!(
-        last.contains("ERROR") && last.contains(&journal) && last.contains("replay"),
-        "{last}"
-    );
-    redis.revive().await;
-    let url = redis.url();
-    let args = ["replay", "--journal", &journal, "--redis", &url];
-    let outcome = run(home.path(), &[], &args, Duration::from_secs(10)).await;
-    assert_eq!(outcome.code, Some(0), "{outcome:?}");
-    let frames = redis.wait_for_frames("left", 12).await;
-    assert_run(&frames, 1, 1, 12);
-    assert_proves(&redis.wait_for_end("left").await, &frames);
-}
-
-// 1.4, 6.4: the drain is visible while it lasts.
-#[tokio::test]
-async fn a_drain_is_visible() {
-    let rig = Rig::open().await;
-    let mut socket = rig.exotel().await;
-    begin(&mut socket, "visible", 1).await;
-    rig.redis.wait_for_frames("visible", 1).await;
-    rig.service.terminate();
-    until("the metric", async || {
-        let body = rig.service.get("/metrics").await.body;
-        body.lines()
-            .any(|line| line == "ingest_draining 1")
-            .then_some(())
-    })
-    .await;
-    let ready = rig.service.get("/ready").await;
-    assert!(
-        ready.body.contains("drain"),
-        "6.2: the reason: {}",
-        ready.body
-    );
-    assert_eq!(
-        rig.service.get("/health").await.json()["active_calls"],
-        json!(1)
     );
 }

@@ -35,8 +35,6 @@ mod drain;
 #[cfg(test)]
 mod ends;
 #[cfg(test)]
-mod exotel_http;
-#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod http;
@@ -44,8 +42,6 @@ mod http;
 mod late_token;
 #[cfg(test)]
 mod outage;
-#[cfg(test)]
-mod outbound;
 #[cfg(test)]
 mod process;
 #[cfg(test)]

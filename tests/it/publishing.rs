@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
-    conversation::{assert_proves, assert_run, begin, media, pcm, speak, start, start_with, stop},
+    conversation::{assert_proves, assert_run, begin, media, pcm, speak, start, stop},
     redis::{Fields, consumer},
     rig::Rig,
     wait::until,
@@ -99,7 +99,7 @@ async fn the_stream_is_trimmed_by_age() {
     .await;
 }
 
-// 2 AUDIO_CONSUMER_GROUPS, 5.8: made at start from the stream's beginning, and again when the stream is gone.
+// 2 AUDIO_CONSUMER_GROUPS, 5.8: made at start from the stream's beginning.
 #[tokio::test]
 async fn consumer_groups_are_made() {
     let rig = Rig::with(&[
@@ -137,56 +137,6 @@ async fn consumer_groups_are_made() {
         .await
         .expect("entries");
     assert_eq!(read[0].1.len(), 3, "a late worker misses nothing");
-    rig.redis.tell::<u64>(&["DEL", "audio_stream"]).await;
-    speak(&mut socket, 4, 6).await;
-    until("both groups again", groups).await;
-}
-
-// 2 AUDIO_TARGET_RATE: everything is published at this rate, and the end is true of what was published.
-#[tokio::test]
-async fn audio_is_resampled_to_the_target_rate() {
-    let rig = Rig::with(&[("SUPPORT_EXOTEL", "true"), ("AUDIO_TARGET_RATE", "16000")]).await;
-    let mut socket = rig.exotel().await;
-    begin(&mut socket, "resampled", 50).await;
-    socket.json(&stop("resampled")).await;
-    let end = rig.redis.wait_for_end("resampled").await;
-    let frames = rig.redis.frames_of("resampled").await;
-    assert!(frames.iter().all(|frame| frame.sample_rate == 16000));
-    let bytes: usize = frames.iter().map(|frame| frame.audio.len()).sum();
-    assert!(
-        bytes.abs_diff(50 * 640) <= 640,
-        "a second at 16 kHz: {bytes}"
-    );
-    assert_proves(&end, &frames);
-
-    let format = serde_json::json!({"encoding": "raw", "sample_rate": "16000"});
-    let mut socket = rig.exotel().await;
-    socket
-        .json(&start_with("untouched", "media_format", format))
-        .await;
-    socket.json(&media(1, &pcm(1, 640))).await;
-    let frames = rig.redis.wait_for_frames("untouched", 1).await;
-    assert_eq!(frames[0].audio, pcm(1, 640));
-}
-
-// 2 AUDIO_FRAME_MS: a call's audio in frames of this length; nothing is lost at the end.
-#[tokio::test]
-async fn audio_is_regrouped_into_longer_frames() {
-    let rig = Rig::with(&[("SUPPORT_EXOTEL", "true"), ("AUDIO_FRAME_MS", "100")]).await;
-    let mut socket = rig.exotel().await;
-    begin(&mut socket, "regrouped", 23).await;
-    socket.json(&stop("regrouped")).await;
-    let end = rig.redis.wait_for_end("regrouped").await;
-    let frames = rig.redis.frames_of("regrouped").await;
-    let sizes: Vec<usize> = frames.iter().map(|frame| frame.audio.len()).collect();
-    assert_eq!(sizes, [1600, 1600, 1600, 1600, 960]);
-    let audio: Vec<u8> = frames
-        .iter()
-        .flat_map(|frame| frame.audio.clone())
-        .collect();
-    let sent: Vec<u8> = (1..=23).flat_map(crate::conversation::frame).collect();
-    assert_eq!(audio, sent);
-    assert_proves(&end, &frames);
 }
 
 // 5.2: a frame is visible to a consumer at once, not when a batch is full.

@@ -43,16 +43,6 @@ impl Request {
         }
     }
 
-    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    pub(crate) fn body(mut self, content_type: &str, body: &str) -> Self {
-        body.clone_into(&mut self.body);
-        self.header("Content-Type", content_type)
-    }
-
     pub(crate) async fn send(self, port: u16) -> Answer {
         let mut text = format!(
             "{} {} HTTP/1.1\r\nHost: ingest.test\r\nConnection: close\r\nContent-Length: {}\r\n",

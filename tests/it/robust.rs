@@ -76,13 +76,6 @@ async fn bad_messages_are_logged_sparingly() {
         (1..=3).contains(&warnings),
         "{warnings} warnings: {lines:#?}"
     );
-    let metrics = rig.service.get("/metrics").await.body;
-    let counted: f64 = metrics
-        .lines()
-        .filter(|line| line.starts_with("ingest_bad_messages_total"))
-        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
-        .sum();
-    assert!((counted - 90.0).abs() < 0.5, "{metrics}");
 }
 
 // 3.9: text that is not UTF-8 is what WebSocket forbids: 1007, reason `bad_input`.

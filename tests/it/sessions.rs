@@ -9,7 +9,7 @@ use crate::{
     },
     keys,
     rig::Rig,
-    wait::{MOMENT, never, until},
+    wait::{MOMENT, never},
 };
 
 // 3.10, trap 13: a reconnect within 5 s continues the session's seq; there is one end.
@@ -109,31 +109,6 @@ async fn a_numbering_client_resumes() {
     let end = rig.redis.wait_for_end("numbers").await;
     assert_run(&rig.redis.frames_of("numbers").await, 1, 1, 9);
     assert_eq!(end["gaps"], 0);
-}
-
-// 3.8, 3.10: a new session goes on with the client's numbers, one after the last known to be durable.
-#[tokio::test]
-async fn a_new_session_goes_on_with_the_clients_numbers() {
-    let rig = Rig::with(&[]).await;
-    let mut first = rig.custom().await;
-    begin_simple(&mut first, "goes-on").await;
-    for seq in 1..=4 {
-        first.json(&numbered(seq, &frame(seq))).await;
-    }
-    first.json(&json!({"event": "end"})).await;
-    first.rest().await;
-    rig.redis.wait_for_end("goes-on").await;
-    until("the last number in the metadata", async || {
-        let metadata = rig.redis.metadata("goes-on").await?;
-        (metadata["status"] == "ended" && metadata["lastSeq"] == 4).then_some(())
-    })
-    .await;
-    let mut second = rig.custom().await;
-    assert_eq!(begin_simple(&mut second, "goes-on").await["next_seq"], 5);
-    second.json(&numbered(5, &frame(5))).await;
-    let frames = rig.redis.wait_for_frames("goes-on", 5).await;
-    assert_eq!(frames[4].seq, 5);
-    assert!(frames[4].session > frames[3].session);
 }
 
 // 3.10: after the end the same call is a new session, larger, counted from 1.
