@@ -2,8 +2,9 @@
 //!
 //! What makes a token hold is `auth`. Invariant: without a key to check with, no token holds.
 
+use super::Claims;
 use super::{BEARER, Refusal, Request};
-use crate::auth::{Verifier, claims::Claims};
+use crate::auth::Verifier;
 
 pub(super) fn admit(
     verifier: Option<&Verifier>,

@@ -9,10 +9,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use self::credentials::Credentials;
-use crate::{
-    auth::{Verifier, claims::Claims},
-    secret::Secret,
-};
+use crate::{auth::Verifier, secret::Secret};
 
 mod credentials;
 mod custom;
@@ -67,6 +64,13 @@ pub struct Admission {
 pub enum Peer {
     Exotel { token: LateToken },
     Custom { claims: Claims },
+}
+
+/// What binds a connection (3.4). `None`: the token leaves it open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claims {
+    pub tenant_id: Option<String>,
+    pub interaction_id: Option<String>,
 }
 
 /// Whether the start event must still bring a token (3.3).

@@ -12,13 +12,7 @@ use serde::{
 use serde_json::{Map, Value};
 
 use super::{Settings, TokenError};
-
-/// What binds a connection (3.4). `None`: the token leaves it open.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Claims {
-    pub tenant_id: Option<String>,
-    pub interaction_id: Option<String>,
-}
+use crate::admission::Claims;
 
 /// What a token's claims must say.
 #[derive(Debug, Clone)]

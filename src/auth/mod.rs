@@ -10,10 +10,10 @@ use std::time::Duration;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use self::{
-    claims::{Claims, Expected},
+    claims::Expected,
     keys::{KeyError, PublicKey},
 };
-use crate::secret::Secret;
+use crate::{admission::Claims, secret::Secret};
 
 pub mod claims;
 pub mod keys;

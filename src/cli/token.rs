@@ -266,7 +266,7 @@ mod tests {
             let bound = verifier(&public, None, None)
                 .verify(&plain, NOW + 3599)
                 .unwrap();
-            assert_eq!(bound, claims::Claims::default());
+            assert_eq!(bound, crate::admission::Claims::default());
         }
     }
 

@@ -5,8 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::Refusal;
 use crate::{
-    admission::Rules,
-    auth::claims::Claims,
+    admission::{Claims, Rules},
     call::CallName,
     dialect::{
         reply::ErrorCode,

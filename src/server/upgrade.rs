@@ -19,8 +19,7 @@ use super::{
     slots::{Full, Slot},
 };
 use crate::{
-    admission::{LateToken, Peer, Refusal, Request},
-    auth::claims::Claims,
+    admission::{Claims, LateToken, Peer, Refusal, Request},
     client_address::client_ip,
     clock, connection,
     frame::Sender,
