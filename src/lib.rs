@@ -24,7 +24,9 @@ pub mod intake;
 
 pub mod call;
 pub mod dialect;
+pub mod manifest;
 pub mod payload;
+pub mod published;
 pub mod record;
 
 pub mod audio;
