@@ -4,6 +4,7 @@ pub mod cli;
 pub mod config;
 
 pub mod app;
+pub mod demo;
 pub mod health;
 pub mod server;
 pub mod simulate;
