@@ -7,15 +7,19 @@ use std::{
     process::ExitCode,
 };
 
-use crate::config::{Config, vars};
+use crate::{
+    app::Prepared,
+    config::{Config, vars},
+};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
 pub fn run(_: Args) -> anyhow::Result<ExitCode> {
-    let config = Config::load()?;
-    print_warnings(&config, &mut io::stderr().lock())?;
-    match print_lines(&config, &mut io::stdout().lock()) {
+    let prepared = Prepared::new(Config::load()?)?;
+    let config = prepared.config();
+    print_warnings(config, &mut io::stderr().lock())?;
+    match print_lines(config, &mut io::stdout().lock()) {
         // Whoever reads us, such as `head`, has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
         outcome => outcome?,

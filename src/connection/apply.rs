@@ -67,7 +67,7 @@ where
             return;
         }
         let Some(current) = &self.current else { return };
-        match &current.opening.start {
+        match current.opening.start.as_deref() {
             Some((about, event)) => current.call.take_start(about, event, now),
             None => current.call.announce(now),
         }
@@ -91,7 +91,7 @@ where
                 encoding,
                 ..
             },
-        )) = &opening.start
+        )) = opening.start.as_deref()
         {
             let stream_sid = stream_sid.as_deref().unwrap_or_default();
             telemetry::start_received(
@@ -219,7 +219,7 @@ where
 
     fn close(&mut self, code: u16, reason: &str, now: Now) {
         self.socket.send_close(code, reason);
-        self.closed = (code, reason.to_owned());
+        self.closed = (code, reason.to_owned().into());
         self.phase = Phase::Closing;
         self.timing.only_limit(now.instant + CLOSE_WITHIN);
     }

@@ -8,7 +8,7 @@ mod apply;
 mod socket;
 mod timing;
 
-use std::{future::poll_fn, num::NonZeroU64, sync::Arc, time::Duration};
+use std::{borrow::Cow, future::poll_fn, num::NonZeroU64, sync::Arc, time::Duration};
 
 use axum::extract::ws::Message as WsMessage;
 use futures_util::{Sink, Stream};
@@ -63,7 +63,7 @@ struct Connection<S> {
     timing: Timing,
     phase: Phase,
     messages: u64,
-    closed: (u16, String),
+    closed: (u16, Cow<'static, str>),
 }
 
 /// The call that this connection feeds.
@@ -106,12 +106,15 @@ enum Wake {
 }
 
 /// Serves one WebSocket to its end, and the call's, if nobody takes it up.
-pub async fn run<S>(socket: S, id: String, facts: Facts, shared: Arc<Shared>)
+///
+/// The state stands on the heap and not in the future: the futures around this one each hold a copy of what they are
+/// given, and there are thousands of them.
+pub fn run<S>(socket: S, id: String, facts: Facts, shared: Arc<Shared>) -> impl Future<Output = ()>
 where
     S: Stream<Item = Result<WsMessage, axum::Error>> + Sink<WsMessage, Error = axum::Error> + Unpin,
 {
     let now = clock::now();
-    let mut connection = Connection {
+    let mut connection = Box::new(Connection {
         id,
         socket: Socket::new(socket),
         intake: Intake::new(facts, now),
@@ -123,18 +126,20 @@ where
         messages: 0,
         closed: (
             NO_CLOSE_FRAME,
-            "the peer was gone without a close frame".to_owned(),
+            "the peer was gone without a close frame".into(),
         ),
         shared,
-    };
+    });
     connection.timing.set_limit(connection.intake.deadline());
-    connection.serve().await;
-    connection.log_closed();
-    let Connection {
-        current, shared, ..
-    } = connection;
-    if let Some(current) = current {
-        leave(&shared, &current.call).await;
+    async move {
+        connection.serve().await;
+        connection.log_closed();
+        let shared = Arc::clone(&connection.shared);
+        let call = connection.current.take().map(|current| current.call);
+        drop(connection);
+        if let Some(call) = call {
+            leave(&shared, &call).await;
+        }
     }
 }
 
@@ -237,8 +242,8 @@ where
             Incoming::Message(WsMessage::Ping(_) | WsMessage::Pong(_)) => {}
             Incoming::Message(WsMessage::Close(frame)) => {
                 if self.phase != Phase::Closing {
-                    self.closed = frame.map_or((NO_STATUS, String::new()), |frame| {
-                        (frame.code, frame.reason.to_string())
+                    self.closed = frame.map_or((NO_STATUS, Cow::Borrowed("")), |frame| {
+                        (frame.code, frame.reason.to_string().into())
                     });
                 }
                 self.phase = Phase::Gone;

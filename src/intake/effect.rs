@@ -41,7 +41,7 @@ pub enum Effect {
     Open(Opening),
     /// Tell a custom client where to go on, once what came earlier is durable.
     Started,
-    Event(Detail),
+    Event(Box<Detail>),
     End(Reason),
     /// All was said: ack what is durable and close with 1000.
     Finish,
@@ -62,7 +62,7 @@ pub enum Effect {
 pub struct Opening {
     pub name: CallName,
     /// What the start said; `None` for audio without one.
-    pub start: Option<(About, Detail)>,
+    pub start: Option<Box<(About, Detail)>>,
 }
 
 #[derive(Debug, PartialEq)]

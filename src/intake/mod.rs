@@ -236,15 +236,15 @@ impl Intake {
 
     fn take_event(&mut self, detail: Detail) {
         if self.ensure_call().is_some() {
-            self.effects.push_back(Effect::Event(detail));
+            self.effects.push_back(Effect::Event(Box::new(detail)));
         }
     }
 
     fn take_stop(&mut self, reason: Reason) {
         if self.current.take().is_some() {
-            self.effects.push_back(Effect::Event(Detail::Stop {
+            self.effects.push_back(Effect::Event(Box::new(Detail::Stop {
                 reason: reason.to_string(),
-            }));
+            })));
             self.effects.push_back(Effect::End(reason));
         }
         self.over = true;

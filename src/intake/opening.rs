@@ -44,7 +44,7 @@ impl Intake {
                     name.interaction_id.clone(),
                 );
                 self.effects
-                    .push_back(Effect::Event(Detail::Renamed { from, to }));
+                    .push_back(Effect::Event(Box::new(Detail::Renamed { from, to })));
                 self.effects.push_back(Effect::End(Reason::Renamed));
                 false
             }
@@ -77,7 +77,7 @@ impl Intake {
         };
         self.effects.push_back(Effect::Open(Opening {
             name: name.clone(),
-            start: Some((about, event)),
+            start: Some(Box::new((about, event))),
         }));
         self.answer_start();
         let keeps_samples = same

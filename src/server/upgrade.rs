@@ -238,9 +238,12 @@ fn accept(
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
         .max_message_size(max)
         .max_frame_size(max)
-        .on_upgrade(async move |socket| {
-            connection::run(socket, id, facts, connections).await;
-            drop::<(_, Slot)>(alive);
+        .on_upgrade(move |socket| {
+            let served = connection::run(socket, id, facts, connections);
+            async move {
+                served.await;
+                drop::<(_, Slot)>(alive);
+            }
         })
 }
 
@@ -378,8 +381,9 @@ impl Url {
     }
 }
 
-/// The default of 128 KiB is zeroed at every read of every socket; seven frames of 20 ms fit here.
-const READ_BUFFER_BYTES: usize = 4096;
+/// The default of 128 KiB per socket is zeroed at every read; three frames of 20 ms fit here, and a larger message
+/// gets the room it needs.
+const READ_BUFFER_BYTES: usize = 2048;
 /// Acks and pings to a client that does not read.
 const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 const RETRY_AFTER_S: &str = "5";

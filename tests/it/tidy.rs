@@ -7,7 +7,7 @@ use std::{
 };
 
 /// What the core consists of, below `src`: a file of that name or a folder.
-const CORE: [&str; 11] = [
+const CORE: [&str; 13] = [
     "call",
     "frame",
     "record",
@@ -18,6 +18,8 @@ const CORE: [&str; 11] = [
     "admission",
     "client_address",
     "duration",
+    "manifest",
+    "published",
     "secret",
 ];
 
