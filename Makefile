@@ -22,10 +22,18 @@ test-all: test
 demo:
 	cargo run --locked -- demo
 
-# cargo deny reads the manifests of crates for other platforms too, which a build does not fetch.
+# cargo deny reads the manifests of crates for other platforms too, which a build does not fetch. The Python and Node
+# libraries run the examples in docs/.
 tools:
-	@command -v cc >/dev/null || { $(SUDO) $(APT) update && $(SUDO) $(APT) install -y gcc libc6-dev; }
-	@command -v redis-server >/dev/null || { $(SUDO) $(APT) update && $(SUDO) $(APT) install -y redis-server; }
+	@lacking=; \
+	lack() { lacking="$$lacking $$*"; }; \
+	command -v cc >/dev/null || lack gcc libc6-dev; \
+	command -v redis-server >/dev/null || lack redis-server; \
+	command -v curl >/dev/null || lack curl; \
+	/usr/bin/python3 -c 'import redis, websockets' 2>/dev/null || lack python3 python3-redis python3-websockets; \
+	command -v node >/dev/null || lack nodejs; \
+	NODE_PATH=/usr/share/nodejs node -e 'require("redis")' 2>/dev/null || lack node-redis; \
+	[ -z "$$lacking" ] || { $(SUDO) $(APT) update && $(SUDO) $(APT) install -y $$lacking; }
 	@cargo fmt --version >/dev/null && cargo clippy --version >/dev/null || rustup component add clippy rustfmt
 	@cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked --version $(CARGO_DENY_VERSION)
 	@cargo fetch --locked
