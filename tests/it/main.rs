@@ -31,6 +31,8 @@ mod custom;
 #[cfg(test)]
 mod dialects;
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod drain;
 #[cfg(test)]
 mod ends;

@@ -1,0 +1,180 @@
+//! What the documents show is true: their programs and commands run against a real service and a real Redis, their
+//! samples have the shape of real records, and what they name is there.
+//!
+//! A fenced block under an HTML comment `<!-- test: NAME -->` is taken from the document as a reader would copy it;
+//! what runs is run in `programs`. The rest here reads: samples, links, names of settings and log lines.
+
+use std::path::PathBuf;
+
+use serde_json::{Map, Value};
+
+use crate::{
+    conversation::{begin, stop},
+    rig::Rig,
+};
+
+mod programs;
+
+const DOCUMENTS: [&str; 9] = [
+    "README.md",
+    "CHANGELOG.md",
+    "docs/exotel.md",
+    "docs/troubleshooting.md",
+    "docs/consuming.md",
+    "docs/custom-clients.md",
+    "docs/operations.md",
+    "docs/delivery.md",
+    "docs/security.md",
+];
+
+/// Every marked block; each is used by a test below.
+const MARKED: [&str; 11] = [
+    "call_end",
+    "client-python",
+    "consumer-node",
+    "consumer-python",
+    "custom-token",
+    "exotel-rehearsal",
+    "first-call",
+    "health",
+    "memory",
+    "record",
+    "upgrade-by-hand",
+];
+
+const PROGRAM_LINES_MAX: usize = 60;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(document: &str) -> String {
+    std::fs::read_to_string(root().join(document)).unwrap_or_else(|_| panic!("{document} is there"))
+}
+
+/// The names of a document's marked blocks.
+fn marks(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix("<!-- test: ")?.strip_suffix(" -->"))
+}
+
+/// The text of a marked block.
+fn block(name: &str) -> String {
+    let mark = format!("<!-- test: {name} -->\n```");
+    let texts = DOCUMENTS.map(read);
+    let mut found = texts.iter().filter_map(|text| text.split_once(&mark));
+    let (_, rest) = found
+        .next()
+        .unwrap_or_else(|| panic!("no document has a block {name}"));
+    let (_, body) = rest.split_once('\n').expect("a fence ends its line");
+    let (body, _) = body.split_once("\n```").expect("a fence is closed");
+    format!("{body}\n")
+}
+
+/// The names of a record's members, in the order of its text, which a map would not keep.
+fn names(record: &str) -> Vec<String> {
+    let read: Map<String, Value> = serde_json::from_str(record).expect("a JSON object");
+    let mut names: Vec<String> = read.into_iter().map(|(name, _)| name).collect();
+    names.sort_by_key(|name| record.find(&format!("\"{name}\":")));
+    names
+}
+
+#[tokio::test]
+async fn the_samples_have_the_shape_of_real_records() {
+    let rig = Rig::open().await;
+    let mut socket = rig.exotel().await;
+    begin(&mut socket, "shape", 1).await;
+    socket.json(&stop("shape")).await;
+    rig.redis.wait_for_end("shape").await;
+    for (name, stream) in [("record", "audio_stream"), ("call_end", "call_end")] {
+        let entries = rig.redis.entries(stream).await;
+        let real = String::from_utf8_lossy(&entries[0].1[0].1).into_owned();
+        assert_eq!(names(&block(name)), names(&real), "{name}");
+    }
+    assert!(
+        read("README.md").contains(&block("record")),
+        "the README shows the same"
+    );
+}
+
+#[test]
+fn every_marked_block_is_used() {
+    let texts = DOCUMENTS.map(read);
+    let mut marked: Vec<&str> = texts.iter().flat_map(|text| marks(text)).collect();
+    marked.sort_unstable();
+    assert_eq!(marked, MARKED);
+    let source = ["mod.rs", "programs.rs"]
+        .map(|file| read(&format!("tests/it/documents/{file}")))
+        .concat();
+    for name in MARKED {
+        assert!(
+            source.matches(&format!("\"{name}\"")).count() > 1,
+            "no test uses {name}"
+        );
+    }
+}
+
+#[test]
+fn programs_are_short() {
+    for name in ["consumer-python", "consumer-node", "client-python"] {
+        let lines = block(name).lines().count();
+        assert!(lines < PROGRAM_LINES_MAX, "{name} has {lines} lines");
+    }
+}
+
+#[test]
+fn links_lead_somewhere() {
+    for document in DOCUMENTS {
+        let text = read(document);
+        let links = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split([')', '#']).next());
+        for link in links.filter(|link| !link.is_empty() && !link.contains("://")) {
+            let target = root().join(document).parent().expect("a folder").join(link);
+            assert!(target.exists(), "{document} links to {link}");
+        }
+    }
+}
+
+/// Words in code marks, outside of fenced blocks.
+fn code_words(text: &str) -> Vec<&str> {
+    let prose = text.split("\n```").step_by(2);
+    prose
+        .flat_map(|part| part.split('`').skip(1).step_by(2))
+        .collect()
+}
+
+// Settings are those of the README's table, and a log line that a table explains is one that the code writes.
+#[test]
+fn settings_and_log_lines_are_real() {
+    let readme = read("README.md");
+    let telemetry = read("src/telemetry.rs");
+    for document in DOCUMENTS {
+        let text = read(document);
+        for word in code_words(&text) {
+            let name = word.split(['=', ' ']).next().unwrap_or(word);
+            let is_setting = [
+                "EXOTEL_", "JWT_", "AUDIO_", "REDIS_", "MAX_", "JOURNAL_", "PUBLISH_", "DRAIN_",
+                "IDLE_",
+            ]
+            .iter()
+            .any(|prefix| name.starts_with(prefix));
+            assert!(
+                !is_setting
+                    || readme.contains(&format!("| `{name}`"))
+                    || readme.contains(&format!(", `{name}` |")),
+                "{document} names {name}"
+            );
+        }
+        let explained = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("| log: `")?.split('`').next());
+        for line in explained {
+            assert!(
+                telemetry.contains(&format!("\"{line}\"")),
+                "{document} explains {line:?}"
+            );
+        }
+    }
+}
