@@ -28,12 +28,13 @@ const DOCUMENTS: [&str; 9] = [
 ];
 
 /// Every marked block; each is used by a test below.
-const MARKED: [&str; 11] = [
+const MARKED: [&str; 12] = [
     "call_end",
     "client-python",
     "consumer-node",
     "consumer-python",
     "custom-token",
+    "demo",
     "exotel-rehearsal",
     "first-call",
     "health",

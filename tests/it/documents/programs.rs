@@ -72,14 +72,15 @@ async fn shell(name: &str, dir: &Path, service_port: u16, redis: &Redis) -> Stri
         .expect("a folder")
         .display();
     let script = block(name)
+        .replace("cargo run --release -- ", "rtaa-ingest ")
         .replace("redis://localhost:6379", &redis.url())
         .replace("localhost:8443", &format!("127.0.0.1:{service_port}"));
     let mut command = Command::new("bash");
     command
         .args(["-euo", "pipefail", "-c", &script])
         .current_dir(dir)
-        .env_clear();
-    command
+        .env_clear()
+        .env("TMPDIR", dir)
         .env("PATH", format!("{binary}:/usr/local/bin:/usr/bin:/bin"))
         .stdin(Stdio::null())
         .kill_on_drop(true);
@@ -319,6 +320,16 @@ async fn the_commands_run() {
     assert!(
         (600..1100).contains(&bytes),
         "docs/operations.md says about 820: {bytes}"
+    );
+}
+
+#[tokio::test]
+async fn the_demo_comes_through_whole() {
+    let dir = tempfile::TempDir::new().expect("a temporary directory");
+    let said = shell("demo", dir.path(), 0, &Redis::absent()).await;
+    assert!(
+        said.contains("300 frames, 0 gaps, 0 duplicates, crc ok"),
+        "{said}"
     );
 }
 
