@@ -210,12 +210,16 @@ where
 
     fn fail(&mut self, refusal: &Refusal, now: Now) {
         telemetry::connection_warning(&self.id, &refusal.message);
+        self.acknowledge(ANY_NEWS);
         self.socket
             .send_text(reply::error(refusal.code, &refusal.message));
         self.close(refusal.code.close_code(), refusal.code.name(), now);
     }
 
     fn close(&mut self, code: u16, reason: &str, now: Now) {
+        if self.is_custom() {
+            self.acknowledge(ANY_NEWS);
+        }
         self.socket.send_close(code, reason);
         self.closed = (code, reason.to_owned());
         self.phase = Phase::Closing;
@@ -289,38 +293,19 @@ where
         }
     }
 
-    /// Tells a custom client what has become true since the last time.
-    pub(super) fn answer(&mut self, now: Now) {
-        if !self.is_custom() {
+    /// Tells a custom client what has become true since the last time; an ack is worth `ack_after` new frames.
+    pub(super) fn answer(&mut self, ack_after: u64, now: Now) {
+        if !self.is_custom() || matches!(self.phase, Phase::Closing | Phase::Gone) {
             return;
         }
-        let Some(current) = &self.current else {
-            if let Phase::Finishing { .. } = self.phase {
-                self.close(close::NORMAL, "", now);
-            }
-            return;
-        };
-        let progress = current.call.progress();
-        if let Some(starting) = &self.starting
-            && starting.after.is_none_or(|seq| progress.is_durable(seq))
-        {
-            let next_seq = starting.after.map_or(1, |seq| seq.saturating_add(1));
-            self.socket
-                .send_text(reply::started(&starting.interaction_id, next_seq));
-            self.starting = None;
-        }
+        self.answer_start();
+        self.acknowledge(ack_after);
         let Phase::Finishing { shutting_down } = self.phase else {
-            self.acknowledge(false);
             return;
         };
-        if current
-            .call
-            .last_seq()
-            .is_some_and(|seq| !progress.is_durable(seq))
-        {
+        if !self.is_all_durable() {
             return;
         }
-        self.acknowledge(true);
         if shutting_down {
             let message = "the service is shutting down: connect again".to_owned();
             self.fail(
@@ -335,8 +320,32 @@ where
         }
     }
 
-    /// Acks what is durable: after every `ACK_INTERVAL` frames, and at the end whatever there is.
-    fn acknowledge(&mut self, at_the_end: bool) {
+    fn answer_start(&mut self) {
+        let (Some(current), Some(starting)) = (&self.current, &self.starting) else {
+            return;
+        };
+        let progress = current.call.progress();
+        if starting.after.is_none_or(|seq| progress.is_durable(seq)) {
+            let next_seq = starting.after.map_or(1, |seq| seq.saturating_add(1));
+            self.socket
+                .send_text(reply::started(&starting.interaction_id, next_seq));
+            self.starting = None;
+        }
+    }
+
+    /// If not, the progress will tell when it is.
+    fn is_all_durable(&self) -> bool {
+        self.current.as_ref().is_none_or(|current| {
+            let progress = current.call.progress();
+            current
+                .call
+                .last_seq()
+                .is_none_or(|seq| progress.is_durable(seq))
+        })
+    }
+
+    /// Acks what is durable, if that is so many frames more than was acked before.
+    fn acknowledge(&mut self, ack_after: u64) {
         let Some(durable) = self
             .current
             .as_ref()
@@ -344,24 +353,20 @@ where
         else {
             return;
         };
-        let news = self.acked.is_none_or(|acked| {
-            durable
-                >= acked.saturating_add(if at_the_end {
-                    1
-                } else {
-                    self.shared.settings.ack_interval.get()
-                })
-        });
-        let first = self.acked.is_none()
-            && !at_the_end
-            && durable.saturating_add(1) < self.shared.settings.ack_interval.get();
-        if news && !first {
+        let next = match self.acked {
+            Some(acked) => acked.saturating_add(ack_after),
+            // A client may count from 0.
+            None => ack_after.saturating_sub(1),
+        };
+        if durable >= next {
             self.acked = Some(durable);
             self.socket.send_ack(durable);
         }
     }
 }
 
+/// An ack that is due whatever it says.
+pub(super) const ANY_NEWS: u64 = 1;
 /// How long a client that has ended its call waits for its last frames to be durable.
 const FINISH_WITHIN: Duration = Duration::from_secs(30);
 /// How long the peer may take to answer a close frame.

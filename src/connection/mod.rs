@@ -15,6 +15,7 @@ use futures_util::{Sink, Stream};
 use tokio::sync::watch;
 
 use self::{
+    apply::ANY_NEWS,
     socket::{Incoming, Socket},
     timing::Timing,
 };
@@ -185,9 +186,11 @@ where
                 () = &mut closing, if !told_to_close => Wake::Shutdown,
             };
             let now = clock::now();
+            let mut ack_after = self.shared.settings.ack_interval.get();
             match wake {
                 Wake::Incoming(incoming) => self.take_all(incoming, now),
-                Wake::Progress => {}
+                // It tells at every multiple of the interval: an ack that ran ahead must not make this one wait.
+                Wake::Progress => ack_after = ANY_NEWS,
                 // The time in which we did not read does not count as the peer's silence.
                 Wake::Room => self.timing.heard(now),
                 Wake::Timer => {
@@ -199,7 +202,7 @@ where
                     self.shut_down(now);
                 }
             }
-            self.answer(now);
+            self.answer(ack_after, now);
         }
     }
 
