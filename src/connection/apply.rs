@@ -226,6 +226,18 @@ where
         self.timing.only_limit(now.instant + CLOSE_WITHIN);
     }
 
+    /// The peer's close: the answer to ours, or one that the socket answers itself when it is read once more.
+    pub(super) fn take_close(&mut self, code: u16, reason: String, now: Now) {
+        if self.phase == Phase::Closing {
+            self.phase = Phase::Gone;
+            return;
+        }
+        self.closed = (code, reason);
+        self.socket.discard_outgoing();
+        self.phase = Phase::Closing;
+        self.timing.only_limit(now.instant + CLOSE_WITHIN);
+    }
+
     /// What the peer did is against WebSocket itself: the one way in which input ends a call at once.
     pub(super) fn take_forbidden(&mut self, code: u16, what: &str, now: Now) {
         if self.phase == Phase::Closing {

@@ -238,12 +238,10 @@ where
             }
             Incoming::Message(WsMessage::Ping(_) | WsMessage::Pong(_)) => {}
             Incoming::Message(WsMessage::Close(frame)) => {
-                if self.phase != Phase::Closing {
-                    self.closed = frame.map_or((NO_STATUS, String::new()), |frame| {
-                        (frame.code, frame.reason.to_string())
-                    });
-                }
-                self.phase = Phase::Gone;
+                let (code, reason) = frame.map_or((NO_STATUS, String::new()), |frame| {
+                    (frame.code, frame.reason.to_string())
+                });
+                self.take_close(code, reason, now);
             }
             Incoming::Gone => self.phase = Phase::Gone,
             Incoming::Forbidden(code, what) => self.take_forbidden(code, &what, now),
