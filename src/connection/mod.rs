@@ -6,6 +6,8 @@
 
 mod apply;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod timing;
 
 use std::{future::poll_fn, num::NonZeroU64, sync::Arc, time::Duration};
