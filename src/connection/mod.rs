@@ -130,6 +130,8 @@ where
         ),
         shared,
     };
+    // A peer that never says a word has no longer to bring its token than any other.
+    connection.timing.set_limit(connection.intake.deadline());
     connection.serve().await;
     connection.log_closed();
     let Connection {

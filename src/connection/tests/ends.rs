@@ -125,15 +125,18 @@ async fn without_its_token_a_connection_has_five_seconds() {
         trusted_proxies: Vec::new(),
         url_tokens: vec![Secret::new("open-sesame")],
     };
-    let mut facts = Facts::new(Sender::Exotel, "t", "fresh");
-    facts.awaits_token = Some(Arc::new(Rules::new(settings, None)));
-    let peer = stage.connect(facts);
-    peer.send_frames(10).await;
-    seconds(4.9).await;
-    assert!(peer.heard().is_empty());
-    seconds(0.2).await;
-    assert_eq!(peer.heard(), ["close 1008"]);
-    assert!(stage.published().is_empty());
+    let rules = Arc::new(Rules::new(settings, None));
+    for frames in [10, 0] {
+        let mut facts = Facts::new(Sender::Exotel, "t", "fresh");
+        facts.awaits_token = Some(Arc::clone(&rules));
+        let peer = stage.connect(facts);
+        peer.send_frames(frames).await;
+        seconds(4.9).await;
+        assert!(peer.heard().is_empty());
+        seconds(0.2).await;
+        assert_eq!(peer.heard(), ["close 1008"]);
+        assert!(stage.published().is_empty());
+    }
 }
 
 #[tokio::test(start_paused = true)]
