@@ -53,10 +53,13 @@ impl Progress {
         self.durable.load(Ordering::SeqCst) > seq
     }
 
-    /// Only the lane calls this, in the order of the session's frames.
+    /// Only the lane calls this, when all earlier frames of the session are confirmed too or about to be so at once.
     pub(super) fn confirm(&self, seq: u64, bytes: usize) {
         let durable = seq.saturating_add(1);
-        self.durable.store(durable, Ordering::SeqCst);
+        let durable = self
+            .durable
+            .fetch_max(durable, Ordering::SeqCst)
+            .max(durable);
         let frames = self.frames.fetch_add(1, Ordering::Relaxed) + 1;
         if frames == 1 || frames.is_multiple_of(LOGGED_EVERY) {
             telemetry::frame_published(self, seq, frames, bytes);
