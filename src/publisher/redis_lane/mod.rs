@@ -4,6 +4,8 @@
 //! confirmed when a connection broke, or that Redis refused, are sent again before anything newer. Invariant: a
 //! command leaves the queue only with its confirmation.
 
+#[cfg(test)]
+mod tests;
 
 use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
