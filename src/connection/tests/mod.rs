@@ -36,7 +36,7 @@ impl Stage {
             ack_interval: NonZeroU64::new(4).unwrap(),
             max_message_bytes: 1 << 20,
             max_rate_factor: 0.0,
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_mins(1),
             max_call: Duration::from_secs(1000),
         };
         let shared = Shared {

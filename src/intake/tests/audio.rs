@@ -37,7 +37,9 @@ fn a_ninth_track_is_one_too_many() {
     check(exotel(), &conversation.join("\n"), &expected.join("\n"));
 
     let mut talk = Talk::new(custom_for("q1"));
-    conversation.iter().for_each(|line| talk.play(line));
+    for line in &conversation {
+        talk.play(line);
+    }
     assert_eq!(
         talk.told[talk.told.len() - 2..],
         ["end bad_input", "fail bad_message"]

@@ -27,10 +27,10 @@ fn ninety_nine_bad_messages_and_a_good_one_end_nothing() {
 fn a_hundred_bad_messages_in_a_row_end_the_connection() {
     check(
         exotel(),
-        r#"hex 0102
-           99 times nonsense
-           {}
-           hex 0304"#,
+        "hex 0102
+         99 times nonsense
+         {}
+         hex 0304",
         "open acme/fresh-1
          audio 8000 0102
          bad 1: the message is not JSON

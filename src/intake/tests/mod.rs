@@ -11,7 +11,7 @@ mod ends;
 mod late_token;
 mod naming;
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use super::{Effect, Facts, Heard, Intake, Message};
 use crate::{
@@ -161,7 +161,7 @@ fn describe_event(detail: &Detail) -> String {
         } => {
             let mut words = format!("start {sample_rate} {encoding}");
             for (name, value) in custom_parameters.iter() {
-                words += &format!(" {name}={value}");
+                write!(words, " {name}={value}").unwrap();
             }
             words
         }
@@ -178,18 +178,20 @@ fn describe_audio(intake: &Intake, heard: &Heard<'_>) -> String {
     assert!(!pcm.is_empty() && pcm.len().is_multiple_of(2), "{pcm:?}");
     let mut words = format!("audio {} ", intake.sample_rate());
     if pcm.len() > 16 {
-        words += &format!("{} bytes", pcm.len());
+        write!(words, "{} bytes", pcm.len()).unwrap();
     } else {
-        pcm.iter().for_each(|byte| words += &format!("{byte:02x}"));
+        for byte in pcm {
+            write!(words, "{byte:02x}").unwrap();
+        }
     }
     if let Some(track) = intake.track(heard.track) {
-        words += &format!(" on {track}");
+        write!(words, " on {track}").unwrap();
     }
     if let Some(ms) = heard.media_ms {
-        words += &format!(" at {ms}");
+        write!(words, " at {ms}").unwrap();
     }
     if let Some(seq) = heard.seq {
-        words += &format!(" as {seq}");
+        write!(words, " as {seq}").unwrap();
     }
     words
 }
