@@ -46,7 +46,7 @@ pub struct Scratch {
 
 /// Base64 that does not decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the audio is not base64: the standard alphabet with padding and nothing else is read")]
+#[error("the audio is not base64")]
 pub struct BadBase64;
 
 /// Turns one track's payloads into PCM16.

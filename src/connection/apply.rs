@@ -212,14 +212,32 @@ where
 
     fn fail(&mut self, refusal: &Refusal, now: Now) {
         telemetry::connection_warning(&self.id, &refusal.message);
+        if self.is_custom() {
+            self.acknowledge(ANY_NEWS);
+        }
         self.socket
             .send_text(reply::error(refusal.code, &refusal.message));
         self.close(refusal.code.close_code(), refusal.code.name(), now);
     }
 
     fn close(&mut self, code: u16, reason: &str, now: Now) {
+        if self.is_custom() {
+            self.acknowledge(ANY_NEWS);
+        }
         self.socket.send_close(code, reason);
         self.closed = (code, reason.to_owned().into());
+        self.phase = Phase::Closing;
+        self.timing.only_limit(now.instant + CLOSE_WITHIN);
+    }
+
+    /// The peer's close: the answer to ours, or one that the socket answers itself when it is read once more.
+    pub(super) fn take_close(&mut self, code: u16, reason: String, now: Now) {
+        if self.phase == Phase::Closing {
+            self.phase = Phase::Gone;
+            return;
+        }
+        self.closed = (code, reason.into());
+        self.socket.discard_outgoing();
         self.phase = Phase::Closing;
         self.timing.only_limit(now.instant + CLOSE_WITHIN);
     }
@@ -290,12 +308,17 @@ where
         self.timing.only_limit(now.instant + CLOSE_WITHIN);
     }
 
-    /// Does what has become possible since the last time: tells a custom client how far it is safe, and closes a
-    /// conversation whose records are all durable.
-    pub(super) fn answer(&mut self, now: Now) {
-        let Phase::Finishing { shutting_down } = self.phase else {
+    /// Does what has become possible since the last time: tells a custom client how far it is safe (an ack is worth
+    /// `ack_after` new frames), and closes a conversation whose records are all durable.
+    pub(super) fn answer(&mut self, ack_after: u64, now: Now) {
+        if matches!(self.phase, Phase::Closing | Phase::Gone) {
+            return;
+        }
+        if self.is_custom() {
             self.answer_start();
-            self.acknowledge(false);
+            self.acknowledge(ack_after);
+        }
+        let Phase::Finishing { shutting_down } = self.phase else {
             return;
         };
         if self
@@ -303,8 +326,6 @@ where
             .as_ref()
             .is_none_or(|current| current.call.progress().is_finished())
         {
-            self.answer_start();
-            self.acknowledge(true);
             self.close_finished(shutting_down, now);
         }
     }
@@ -330,10 +351,8 @@ where
         let (Some(current), Some(starting)) = (&self.current, &self.starting) else {
             return;
         };
-        if starting
-            .after
-            .is_none_or(|seq| current.call.progress().is_durable(seq))
-        {
+        let progress = current.call.progress();
+        if starting.after.is_none_or(|seq| progress.is_durable(seq)) {
             let next_seq = starting.after.map_or(1, |seq| seq.saturating_add(1));
             self.socket
                 .send_text(reply::started(&starting.interaction_id, next_seq));
@@ -341,11 +360,8 @@ where
         }
     }
 
-    /// Acks what is durable: after every `ACK_INTERVAL` frames, and at the end whatever there is.
-    fn acknowledge(&mut self, at_the_end: bool) {
-        if !self.is_custom() {
-            return;
-        }
+    /// Acks what is durable, if that is so many frames more than was acked before.
+    fn acknowledge(&mut self, ack_after: u64) {
         let Some(durable) = self
             .current
             .as_ref()
@@ -353,24 +369,20 @@ where
         else {
             return;
         };
-        let news = self.acked.is_none_or(|acked| {
-            durable
-                >= acked.saturating_add(if at_the_end {
-                    1
-                } else {
-                    self.shared.settings.ack_interval.get()
-                })
-        });
-        let first = self.acked.is_none()
-            && !at_the_end
-            && durable.saturating_add(1) < self.shared.settings.ack_interval.get();
-        if news && !first {
+        let next = match self.acked {
+            Some(acked) => acked.saturating_add(ack_after),
+            // A client may count from 0.
+            None => ack_after.saturating_sub(1),
+        };
+        if durable >= next {
             self.acked = Some(durable);
             self.socket.send_ack(durable);
         }
     }
 }
 
+/// An ack that is due whatever it says.
+pub(super) const ANY_NEWS: u64 = 1;
 /// How long a client that has ended its call waits for its last frames to be durable.
 const FINISH_WITHIN: Duration = Duration::from_secs(30);
 /// How long the peer may take to answer a close frame.

@@ -6,6 +6,8 @@
 
 mod apply;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod timing;
 
 use std::{borrow::Cow, future::poll_fn, num::NonZeroU64, sync::Arc, time::Duration};
@@ -15,6 +17,7 @@ use futures_util::{Sink, Stream};
 use tokio::sync::watch;
 
 use self::{
+    apply::ANY_NEWS,
     socket::{Incoming, Socket},
     timing::Timing,
 };
@@ -130,6 +133,7 @@ where
         ),
         shared,
     });
+    // A peer that never says a word has no longer to bring its token than any other.
     connection.timing.set_limit(connection.intake.deadline());
     async move {
         connection.serve().await;
@@ -191,9 +195,11 @@ where
                 () = &mut closing, if !told_to_close => Wake::Shutdown,
             };
             let now = clock::now();
+            let mut ack_after = self.shared.settings.ack_interval.get();
             match wake {
                 Wake::Incoming(incoming) => self.take_all(incoming, now),
-                Wake::Progress => {}
+                // It tells at every multiple of the interval: an ack that ran ahead must not make this one wait.
+                Wake::Progress => ack_after = ANY_NEWS,
                 // The time in which we did not read does not count as the peer's silence.
                 Wake::Room => self.timing.heard(now),
                 Wake::Timer => {
@@ -205,7 +211,7 @@ where
                     self.shut_down(now);
                 }
             }
-            self.answer(now);
+            self.answer(ack_after, now);
         }
     }
 
@@ -241,12 +247,10 @@ where
             }
             Incoming::Message(WsMessage::Ping(_) | WsMessage::Pong(_)) => {}
             Incoming::Message(WsMessage::Close(frame)) => {
-                if self.phase != Phase::Closing {
-                    self.closed = frame.map_or((NO_STATUS, Cow::Borrowed("")), |frame| {
-                        (frame.code, frame.reason.to_string().into())
-                    });
-                }
-                self.phase = Phase::Gone;
+                let (code, reason) = frame.map_or((NO_STATUS, String::new()), |frame| {
+                    (frame.code, frame.reason.to_string())
+                });
+                self.take_close(code, reason, now);
             }
             Incoming::Gone => self.phase = Phase::Gone,
             Incoming::Forbidden(code, what) => self.take_forbidden(code, &what, now),

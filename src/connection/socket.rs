@@ -78,6 +78,12 @@ where
         })));
     }
 
+    /// Forgets what has not left: after the peer's close nothing may be said.
+    pub(super) fn discard_outgoing(&mut self) {
+        self.outgoing.clear();
+        self.ack = None;
+    }
+
     /// Moves both directions; ready with what came in, if `reading`.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, reading: bool) -> Poll<Incoming> {
         if let Poll::Ready(Err(_)) = self.poll_write(cx) {

@@ -5,6 +5,8 @@
 //! is `record.rs`'s subject.
 
 mod batch;
+#[cfg(test)]
+pub(crate) mod by_hand;
 mod fine_timer;
 mod journal_lane;
 mod lane;

@@ -48,9 +48,11 @@ impl Progress {
 
     /// Whether this frame is durable; if not, subscribers will be told once it is.
     pub fn is_durable(&self, seq: u64) -> bool {
+        // One side asks and then looks, the other confirms and then looks who asked: with any weaker order than
+        // this, both could look before the other's store is seen, and nobody would be told.
         self.awaited
-            .fetch_max(seq.saturating_add(1), Ordering::AcqRel);
-        self.durable.load(Ordering::Acquire) > seq
+            .fetch_max(seq.saturating_add(1), Ordering::SeqCst);
+        self.durable.load(Ordering::SeqCst) > seq
     }
 
     /// Whether the session's `call_end`, and with it everything before, is durable.
@@ -63,15 +65,18 @@ impl Progress {
         self.told.send_replace(());
     }
 
-    /// Only the lane calls this, in the order of the session's frames.
+    /// Only the lane calls this, when all earlier frames of the session are confirmed too or about to be so at once.
     pub(super) fn confirm(&self, seq: u64, bytes: usize) {
         let durable = seq.saturating_add(1);
-        self.durable.store(durable, Ordering::Release);
+        let durable = self
+            .durable
+            .fetch_max(durable, Ordering::SeqCst)
+            .max(durable);
         let frames = self.frames.fetch_add(1, Ordering::Relaxed) + 1;
         if frames == 1 || frames.is_multiple_of(LOGGED_EVERY) {
             telemetry::frame_published(self, seq, frames, bytes);
         }
-        let awaited = self.awaited.load(Ordering::Acquire);
+        let awaited = self.awaited.load(Ordering::SeqCst);
         if (self.tell_every > 0 && frames.is_multiple_of(self.tell_every))
             || (awaited > 0 && durable >= awaited)
         {

@@ -75,7 +75,7 @@ fn all_sources() -> Vec<(PathBuf, String)> {
 
 /// The part of the core that a file is, if it is one.
 fn core_part(path: &Path) -> Option<String> {
-    if path.ends_with("tests.rs") {
+    if path.ends_with("tests.rs") || path.components().any(|part| part.as_os_str() == "tests") {
         return None;
     }
     let below = path.strip_prefix("src").ok()?;

@@ -4,6 +4,9 @@
 //! confirmed when a connection broke, or that Redis refused, are sent again before anything newer. Invariant: a
 //! command leaves the queue only with its confirmation.
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
 use bytes::{Buf as _, BytesMut};
@@ -17,6 +20,7 @@ use super::{
     fine_timer::FineTimer,
     lane::Lane,
     link::{Dial, Link, LinkError},
+    progress::Progress,
     redis_error::Class,
     reply::{self, Reply},
 };
@@ -36,6 +40,8 @@ pub(super) struct RedisLane {
     answered: usize,
     /// Commands that Redis refused, in order, to be sent again.
     refused: Batch,
+    /// Frames that Redis took while earlier ones were refused: not to be called durable before those are in too.
+    overtaking: Vec<(Arc<Progress>, u64, usize)>,
     spare: Batch,
     replies: BytesMut,
     timer: FineTimer,
@@ -78,6 +84,7 @@ impl RedisLane {
             written: (0, 0),
             answered: 0,
             refused: Batch::default(),
+            overtaking: Vec::new(),
             spare: Batch::default(),
             replies: BytesMut::with_capacity(REPLY_BUFFER_BYTES),
             timer: FineTimer::new(),
@@ -130,7 +137,7 @@ impl RedisLane {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.heard_at = Instant::now();
         let mut gathering = false;
-        let mut retry_at = None;
+        let (mut retry_at, mut retrying) = (None, false);
         while !self.is_done() {
             match self.wait(link, &mut ticks, gathering).await {
                 Wake::Read(Ok(0)) => {
@@ -142,13 +149,18 @@ impl RedisLane {
                 Wake::Tick => self.check_silence()?,
                 Wake::Filled | Wake::GatherOver => {}
             }
+            retrying &= !self.queue.is_empty();
             if !self.refused.is_empty() {
                 let at = *retry_at.get_or_insert_with(|| Instant::now() + RETRY_AFTER);
-                gathering = false;
                 if self.queue.is_empty() && Instant::now() >= at {
                     retry_at = None;
+                    retrying = true;
                     self.queue.push_back(std::mem::take(&mut self.refused));
                 }
+            }
+            // Nothing newer leaves before what was refused has been taken.
+            if retrying || !self.refused.is_empty() {
+                gathering = false;
                 continue;
             }
             gathering = self.flush_when_due();
@@ -257,7 +269,12 @@ impl RedisLane {
             }
             (Reply::Id { ms }, What::Frame { progress, seq, .. }) => {
                 self.newest_ms = self.newest_ms.max(*ms);
-                progress.confirm(*seq, batch.fields(index).len());
+                let bytes = batch.fields(index).len();
+                if self.refused.is_empty() {
+                    progress.confirm(*seq, bytes);
+                } else {
+                    self.overtaking.push((Arc::clone(progress), *seq, bytes));
+                }
             }
             (_, What::CallEnd { progress, .. }) => progress.finish(),
             _ => {}
@@ -282,7 +299,13 @@ impl RedisLane {
             batch.recycle();
             self.spare = batch;
         }
-        if self.refused.is_empty() && self.queue.is_empty() {
+        if !self.refused.is_empty() {
+            return;
+        }
+        for (progress, seq, bytes) in self.overtaking.drain(..) {
+            progress.confirm(seq, bytes);
+        }
+        if self.queue.is_empty() {
             self.report_up();
         }
     }

@@ -4,6 +4,9 @@
 //! is last to leave a call without ending it waits a while for somebody to take it up, then ends it. Invariants: a
 //! call of one tenant and id has at most one session at a time; every session that began ends with one `call_end`.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::HashMap,
     sync::{

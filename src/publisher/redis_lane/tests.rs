@@ -1,0 +1,315 @@
+//! A lane against a server that answers as a test says.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::JoinSet,
+    time::{Instant, timeout},
+};
+
+use super::{RedisLane, reply};
+use crate::{
+    publisher::{
+        RedisSettings, Topology, Trim,
+        batch::{Batch, What},
+        lane::Lane,
+        link::Dial,
+        progress::Progress,
+    },
+    secret::Secret,
+};
+
+/// A lane, its owner at work, and the server that it talks to.
+struct Stage {
+    lane: Arc<Lane>,
+    progress: Arc<Progress>,
+    listener: TcpListener,
+    owner: JoinSet<Vec<Batch>>,
+    give_up: Option<oneshot::Sender<()>>,
+}
+
+impl Stage {
+    async fn new(gather: Duration) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("redis://{}", listener.local_addr().unwrap());
+        let settings = RedisSettings {
+            urls: vec![Secret::new(url)],
+            topology: Topology::Standalone,
+            tls_ca: None,
+            tls_client: None,
+        };
+        let dial = Dial::new(&settings, "audio", &[]).unwrap();
+        let lane = Arc::new(Lane::new("audio".to_owned(), Trim::Never));
+        let (give_up, told_to) = oneshot::channel::<()>();
+        let mut owner = JoinSet::new();
+        let redis_lane = RedisLane::new(Arc::clone(&lane), dial, gather);
+        owner.spawn(redis_lane.run(async { told_to.await.unwrap_or_default() }));
+        Self {
+            lane,
+            progress: Arc::new(Progress::new("t", "i", 0)),
+            listener,
+            owner,
+            give_up: Some(give_up),
+        }
+    }
+
+    /// Appends the frames with these numbers at once.
+    fn append(&self, seqs: std::ops::RangeInclusive<u64>) {
+        for seq in seqs {
+            let what = What::Frame {
+                progress: Arc::clone(&self.progress),
+                seq,
+                session: 1,
+            };
+            self.lane
+                .append_record("audio", 9, format!("f{seq}").as_bytes(), what);
+        }
+    }
+
+    /// The lane's next connection, logged in.
+    async fn accept(&self) -> Session {
+        let (stream, _) = within(self.listener.accept()).await.unwrap();
+        let mut session = Session {
+            stream,
+            bytes: Vec::new(),
+        };
+        assert_eq!(session.command().await[..2], ["CLIENT", "SETNAME"]);
+        session.say("+OK\r\n").await;
+        session
+    }
+
+    async fn durable(&self, seq: u64) {
+        within(async {
+            while self.progress.durable() != Some(seq) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+    }
+
+    async fn problem(&self, word: &str) {
+        let status = &self.lane.status;
+        within(async {
+            while !status.problem().is_some_and(|told| told.contains(word)) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+    }
+
+    /// Closes the lane, which then must end with nothing left.
+    async fn finish(mut self) {
+        self.lane.close();
+        let left = within(self.owner.join_next()).await.unwrap().unwrap();
+        assert!(left.is_empty());
+        assert_eq!(self.lane.queued_bytes(), 0);
+    }
+}
+
+/// The server's end of a connection.
+struct Session {
+    stream: TcpStream,
+    bytes: Vec<u8>,
+}
+
+impl Session {
+    async fn command(&mut self) -> Vec<String> {
+        loop {
+            if let Some(end) = reply::length(&self.bytes, 4) {
+                let command: Vec<_> = self.bytes.drain(..end).collect();
+                let text = String::from_utf8(command).unwrap();
+                let words = text.split("\r\n").skip(1);
+                return words
+                    .filter(|word| !word.starts_with('$') && !word.is_empty())
+                    .map(str::to_owned)
+                    .collect();
+            }
+            assert!(within(self.stream.read_buf(&mut self.bytes)).await.unwrap() > 0);
+        }
+    }
+
+    /// The frames that come next must be these.
+    async fn expect(&mut self, seqs: std::ops::RangeInclusive<u64>) {
+        for seq in seqs {
+            let command = self.command().await;
+            assert_eq!(command.last(), Some(&format!("f{seq}")), "{command:?}");
+        }
+    }
+
+    async fn say(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).await.unwrap();
+    }
+}
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(10), future)
+        .await
+        .expect("in time")
+}
+
+const ID: &str = "$15\r\n1762500000000-0\r\n";
+/// The same in pieces.
+const FIRST: &str = "$";
+const MIDDLE: &str = "15\r\n1762";
+const MORE: &str = "500000000-0\r";
+const LAST: &str = "\n";
+const OOM: &str = "-OOM command not allowed\r\n";
+const GATHER: Duration = Duration::from_millis(1);
+
+#[tokio::test]
+async fn replies_may_come_in_pieces() {
+    let stage = Stage::new(GATHER).await;
+    stage.append(1..=3);
+    let mut session = stage.accept().await;
+    session.expect(1..=3).await;
+    for piece in [ID, FIRST] {
+        session.say(piece).await;
+    }
+    stage.durable(1).await;
+    for piece in [MIDDLE, MORE] {
+        session.say(piece).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert_eq!(stage.progress.durable(), Some(1));
+    }
+    session.say(&format!("{LAST}{ID}")).await;
+    stage.durable(3).await;
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_refused_is_sent_again_and_nothing_after_it_is_called_durable() {
+    let stage = Stage::new(GATHER).await;
+    stage.append(1..=3);
+    let mut session = stage.accept().await;
+    session.expect(1..=3).await;
+    session.say(&format!("{ID}{OOM}{ID}")).await;
+    stage.problem("OOM").await;
+    stage.append(4..=4);
+    session.expect(2..=2).await;
+    assert_eq!(stage.progress.durable(), Some(1), "the second is missing");
+    session.say(OOM).await;
+    session.expect(2..=2).await;
+    session.say(ID).await;
+    stage.durable(3).await;
+    session.expect(4..=4).await;
+    session.say(ID).await;
+    stage.durable(4).await;
+    assert_eq!(stage.lane.status.problem(), None);
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn after_a_cut_what_was_not_confirmed_comes_first() {
+    let stage = Stage::new(GATHER).await;
+    stage.append(1..=4);
+    let mut session = stage.accept().await;
+    session.expect(1..=4).await;
+    session.say(&format!("{ID}{ID}")).await;
+    stage.durable(2).await;
+    drop(session);
+    stage.append(5..=6);
+    let mut session = stage.accept().await;
+    session.expect(3..=6).await;
+    session.say(&ID.repeat(4)).await;
+    stage.durable(6).await;
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn what_was_refused_before_a_cut_is_not_lost() {
+    let stage = Stage::new(GATHER).await;
+    stage.append(1..=4);
+    let mut session = stage.accept().await;
+    session.expect(1..=4).await;
+    session.say(&format!("{OOM}{ID}")).await;
+    drop(session);
+    let mut session = stage.accept().await;
+    for frame in [1, 3, 4] {
+        session.expect(frame..=frame).await;
+    }
+    assert_eq!(stage.progress.durable(), None);
+    session.say(&ID.repeat(3)).await;
+    stage.durable(4).await;
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn a_replica_is_left_for_a_new_connection() {
+    let stage = Stage::new(GATHER).await;
+    stage.append(1..=3);
+    let mut replica = stage.accept().await;
+    replica.expect(1..=3).await;
+    replica.say(&format!("{ID}-READONLY no writes\r\n")).await;
+    let mut primary = stage.accept().await;
+    primary.expect(2..=3).await;
+    primary.say(&ID.repeat(2)).await;
+    stage.durable(3).await;
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_pinged() {
+    let stage = Stage::new(GATHER).await;
+    let mut session = stage.accept().await;
+    let began = Instant::now();
+    assert_eq!(session.command().await, ["PING"]);
+    assert!(began.elapsed() >= Duration::from_millis(1900));
+    session.say("+PONG\r\n").await;
+    stage.append(1..=1);
+    session.expect(1..=1).await;
+    session.say(ID).await;
+    stage.durable(1).await;
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn the_first_frame_after_a_pause_leaves_at_once_and_the_next_ones_together() {
+    const LONG: Duration = Duration::from_millis(200);
+    let stage = Stage::new(LONG).await;
+    let mut session = stage.accept().await;
+    tokio::time::sleep(LONG).await;
+    let began = Instant::now();
+    stage.append(1..=1);
+    session.expect(1..=1).await;
+    assert!(began.elapsed() < LONG / 2, "{:?}", began.elapsed());
+    for seq in 2..=9 {
+        stage.append(seq..=seq);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert!(session.bytes.is_empty());
+    within(session.stream.readable()).await.unwrap();
+    assert!(began.elapsed() >= LONG.mul_f32(0.97));
+    session.bytes.reserve(4096);
+    session.stream.try_read_buf(&mut session.bytes).unwrap();
+    let whole = session.bytes.len();
+    session.expect(2..=9).await;
+    assert!(whole > 8 * 30 && session.bytes.is_empty(), "one write");
+    session.say(&ID.repeat(9)).await;
+    stage.durable(9).await;
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_left_when_giving_up_is_handed_over() {
+    let mut stage = Stage::new(GATHER).await;
+    stage.append(1..=3);
+    let mut session = stage.accept().await;
+    session.expect(1..=3).await;
+    session.say(ID).await;
+    stage.durable(1).await;
+    stage.append(4..=4);
+    stage.give_up.take();
+    let left = within(stage.owner.join_next()).await.unwrap().unwrap();
+    let commands = left
+        .iter()
+        .flat_map(|batch| (0..batch.entries.len()).map(move |index| batch.command(index)));
+    let frames: Vec<_> = commands
+        .map(|command| {
+            String::from_utf8_lossy(&command[command.len() - 4..command.len() - 2]).into_owned()
+        })
+        .collect();
+    assert_eq!(frames, ["f2", "f3", "f4"]);
+}
