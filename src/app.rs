@@ -150,7 +150,7 @@ impl App {
         let gate = Gate::new(
             &config.server,
             rules,
-            config.default_tenant,
+            config.default_tenant.into(),
             health.clone(),
             Arc::clone(&connections),
         );

@@ -44,10 +44,14 @@ where
                 Effect::Fail(refusal) => self.fail(&refusal, now),
                 Effect::Close(code) => self.close(code, "see the server's log", now),
                 Effect::Bad { error, total } => {
-                    telemetry::bad_message(&self.id, &error.to_string(), total);
+                    telemetry::bad_message(self.intake.connection_id(), &error.to_string(), total);
                 }
-                Effect::Warn(text) => telemetry::connection_warning(&self.id, &text),
-                Effect::Denied(text) => telemetry::late_token_denied(&self.id, &text),
+                Effect::Warn(text) => {
+                    telemetry::connection_warning(self.intake.connection_id(), &text);
+                }
+                Effect::Denied(text) => {
+                    telemetry::late_token_denied(self.intake.connection_id(), &text);
+                }
             }
         }
         if self.phase == Phase::Open {
@@ -95,7 +99,7 @@ where
         {
             let stream_sid = stream_sid.as_deref().unwrap_or_default();
             telemetry::start_received(
-                &self.id,
+                self.intake.connection_id(),
                 &name.interaction_id,
                 &name.tenant_id,
                 stream_sid,
@@ -106,7 +110,7 @@ where
             );
         } else {
             telemetry::call_opened(
-                &self.id,
+                self.intake.connection_id(),
                 &name.interaction_id,
                 &name.tenant_id,
                 session,
@@ -115,13 +119,13 @@ where
         }
         self.timing.call_began(opened.call.started());
         self.acked = opened.last_seq;
-        self.current = Some(Current {
+        self.current = Some(Box::new(Current {
             progress: opened.call.progress().subscribe(),
             call: opened.call,
             opening,
             patterns: Vec::new(),
             generation: self.intake.generation(),
-        });
+        }));
         true
     }
 
@@ -163,7 +167,7 @@ where
             .is_err()
         {
             telemetry::connection_warning(
-                &self.id,
+                self.intake.connection_id(),
                 "a frame came while another connection ended the call",
             );
         }
@@ -211,7 +215,7 @@ where
     }
 
     fn fail(&mut self, refusal: &Refusal, now: Now) {
-        telemetry::connection_warning(&self.id, &refusal.message);
+        telemetry::connection_warning(self.intake.connection_id(), &refusal.message);
         if self.is_custom() {
             self.acknowledge(ANY_NEWS);
         }
@@ -249,7 +253,7 @@ where
             return;
         }
         self.end_call(&Reason::BadInput, now);
-        telemetry::connection_warning(&self.id, what);
+        telemetry::connection_warning(self.intake.connection_id(), what);
         if self.is_custom() && code == close::TOO_LARGE {
             self.socket
                 .send_text(reply::error(ErrorCode::TooLarge, what));

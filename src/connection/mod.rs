@@ -55,11 +55,10 @@ pub struct Shared {
 /// One WebSocket.
 #[derive(Debug)]
 struct Connection<S> {
-    id: String,
     shared: Arc<Shared>,
     socket: Socket<S>,
     intake: Intake,
-    current: Option<Current>,
+    current: Option<Box<Current>>,
     /// A client that waits to hear from where to go on: after this frame, once it is durable.
     starting: Option<Starting>,
     acked: Option<u64>,
@@ -112,13 +111,12 @@ enum Wake {
 ///
 /// The state stands on the heap and not in the future: the futures around this one each hold a copy of what they are
 /// given, and there are thousands of them.
-pub fn run<S>(socket: S, id: String, facts: Facts, shared: Arc<Shared>) -> impl Future<Output = ()>
+pub fn run<S>(socket: S, facts: Facts, shared: Arc<Shared>) -> impl Future<Output = ()>
 where
     S: Stream<Item = Result<WsMessage, axum::Error>> + Sink<WsMessage, Error = axum::Error> + Unpin,
 {
     let now = clock::now();
     let mut connection = Box::new(Connection {
-        id,
         socket: Socket::new(socket),
         intake: Intake::new(facts, now),
         current: None,
@@ -274,7 +272,7 @@ where
             .as_ref()
             .map(|current| current.opening.name.interaction_id.as_str());
         telemetry::connection_closed(&telemetry::Closed {
-            connection: &self.id,
+            connection: self.intake.connection_id(),
             interaction_id,
             code: self.closed.0,
             reason: &self.closed.1,
@@ -286,7 +284,7 @@ where
     }
 }
 
-async fn told(current: Option<&mut Current>) {
+async fn told(current: Option<&mut Box<Current>>) {
     if let Some(current) = current
         && current.progress.changed().await.is_ok()
     {

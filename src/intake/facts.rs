@@ -22,9 +22,9 @@ pub struct Facts {
     pub bound: Claims,
     /// What the URL says.
     pub hints: Hints,
-    pub default_tenant: String,
-    /// Unique id for an Exotel call that nothing names.
-    pub fallback_id: String,
+    pub default_tenant: Arc<str>,
+    /// Unique: names the connection in the log, and an Exotel call that nothing else names.
+    pub connection_id: String,
     /// Who judges the token that must still come.
     pub awaits_token: Option<Arc<Rules>>,
 }
@@ -40,13 +40,13 @@ pub struct Hints {
 }
 
 impl Facts {
-    pub fn new(sender: Sender, default_tenant: &str, fallback_id: &str) -> Self {
+    pub fn new(sender: Sender, default_tenant: &str, connection_id: &str) -> Self {
         Self {
             sender,
             bound: Claims::default(),
             hints: Hints::default(),
-            default_tenant: default_tenant.to_owned(),
-            fallback_id: fallback_id.to_owned(),
+            default_tenant: default_tenant.into(),
+            connection_id: connection_id.to_owned(),
             awaits_token: None,
         }
     }
@@ -75,7 +75,7 @@ impl Facts {
             .or(self.bound.interaction_id.as_deref())
             .or(current.map(|current| current.interaction_id.as_str()))
             .or(self.hints.call.as_deref())
-            .or((self.sender == Sender::Exotel).then_some(self.fallback_id.as_str()))
+            .or((self.sender == Sender::Exotel).then_some(self.connection_id.as_str()))
             .ok_or_else(|| Refusal {
                 code: ErrorCode::BadStart,
                 message: "no interaction_id: name the call in a start event, in the query (call_sid) or in the token"

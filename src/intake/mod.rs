@@ -93,6 +93,11 @@ impl Intake {
         }
     }
 
+    /// What the log calls this connection.
+    pub fn connection_id(&self) -> &str {
+        &self.facts.connection_id
+    }
+
     pub fn sender(&self) -> Sender {
         self.facts.sender
     }

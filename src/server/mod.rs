@@ -57,7 +57,7 @@ pub struct TlsFiles {
 #[derive(Debug)]
 pub struct Gate {
     pub rules: Arc<Rules>,
-    pub default_tenant: String,
+    pub default_tenant: Arc<str>,
     pub health: Health,
     pub connections: Arc<connection::Shared>,
     slots: Arc<Slots>,
@@ -67,7 +67,7 @@ impl Gate {
     pub fn new(
         settings: &Settings,
         rules: Arc<Rules>,
-        default_tenant: String,
+        default_tenant: Arc<str>,
         health: Health,
         connections: Arc<connection::Shared>,
     ) -> Self {

@@ -198,8 +198,8 @@ fn admit(
         sender,
         bound,
         hints: url.hints.clone(),
-        default_tenant: gate.default_tenant.clone(),
-        fallback_id: uuid::Uuid::new_v4().to_string(),
+        default_tenant: Arc::clone(&gate.default_tenant),
+        connection_id: uuid::Uuid::new_v4().to_string(),
         awaits_token,
     };
     Ok((facts, admission.subprotocol))
@@ -219,16 +219,17 @@ fn accept(
         Ok(slot) => slot,
         Err(full) => return no_place(full, gate.slots.taken(), shown, path),
     };
-    let id = uuid::Uuid::new_v4().simple().to_string();
     match facts.sender {
         Sender::Exotel => {
             telemetry::exotel_accepted(shown, path);
-            telemetry::exotel_connected(&id, shown);
+            telemetry::exotel_connected(&facts.connection_id, shown);
         }
-        Sender::Custom => telemetry::client_connected(&id, shown),
+        Sender::Custom => telemetry::client_connected(&facts.connection_id, shown),
     }
     let connections = Arc::clone(&gate.connections);
     let max = connections.settings.max_message_bytes;
+    // The task of the upgrade holds them for as long as the socket lives, so they are kept small.
+    let facts = Box::new(facts);
     // Taken before the upgrade, which runs in a task that nobody waits for but those who hold these.
     let alive = (connections.shutdown.sockets.token(), slot);
     upgrade
@@ -239,7 +240,7 @@ fn accept(
         .max_message_size(max)
         .max_frame_size(max)
         .on_upgrade(move |socket| {
-            let served = connection::run(socket, id, facts, connections);
+            let served = connection::run(socket, *facts, connections);
             async move {
                 served.await;
                 drop::<(_, Slot)>(alive);
@@ -381,9 +382,9 @@ impl Url {
     }
 }
 
-/// The default of 128 KiB per socket is zeroed at every read; three frames of 20 ms fit here, and a larger message
-/// gets the room it needs.
-const READ_BUFFER_BYTES: usize = 2048;
+/// The default of 128 KiB per socket is zeroed at every read; three frames of 20 ms (570 bytes each) fit here, and a
+/// larger message gets the room it needs.
+const READ_BUFFER_BYTES: usize = 1792;
 /// Acks and pings to a client that does not read.
 const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 const RETRY_AFTER_S: &str = "5";

@@ -62,8 +62,7 @@ impl Stage {
             taken: Arc::clone(&taken),
         };
         let shared = Arc::clone(&self.shared);
-        self.connections
-            .spawn(run(wire, "c-1".to_owned(), facts, shared));
+        self.connections.spawn(run(wire, facts, shared));
         Peer { to, taken }
     }
 
