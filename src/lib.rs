@@ -1,4 +1,43 @@
-//! Audio ingest for real-time agent assist (map to come).
+//! Audio ingest for real-time agent assist: telephone audio comes in over WebSocket, from Exotel and from clients with
+//! a JWT; every frame goes out to one Redis Stream, or to a journal on disk where there is no Redis.
+//!
+//! # The map
+//!
+//! ```text
+//!  main ─▶ cli ─▶ serve ─▶ app ─▶ config       demo ─▶ app, simulate       simulate, token, check
+//!                           ▼
+//!                         server ─▶ health           the edges: sockets, disk, clocks, tasks
+//!                           ▼
+//!    connection ──▶ calls ──▶ publisher ──▶ journal
+//!        │            │           │
+//!  ══════│════════════│═══════════│════════════════════════════════════════════════════════════
+//!        ▼            ▼           ▼                  the core: pure, no tokio, no clock, no disk
+//!     intake        call       record                admission ─▶ auth
+//!        ▼                        ▲                  manifest, published: records read back
+//!     dialect ─▶ payload ─▶ audio, frame
+//!
+//!  telemetry, shutdown, clock: any edge may use them
+//! ```
+//!
+//! A message's way: [`connection`] reads it off the socket; [`intake`] understands it (through [`dialect`]) and gives
+//! back effects and audio (through [`payload`]); [`calls`] numbers the audio in its session's [`call`] and appends it
+//! to a lane of the [`publisher`], already in the bytes that Redis will get ([`record`]); the lane's owner gathers,
+//! sends, and confirms. There is no wait between the socket and the lane.
+//!
+//! # Invariants
+//!
+//! - A frame that was read leaves the process confirmed, or is counted in the log as lost.
+//! - Frames of a session are numbered and appended under one lock, and a lane sends one batch at a time, whole or not
+//!   at all: so their order in the stream is the order in which they came.
+//! - Every session that began ends with one `call_end`, after its last frame, whatever way it ended.
+//! - An ack is never sent before what it acknowledges is durable.
+//! - Nothing that a peer sends ends the process, grows memory without bound, or appears in the log if it is a secret.
+//! - Reading a call's socket waits for one thing only: room in the lane that its frames go to.
+//!
+//! # Deliberately absent
+//!
+//! No wait for Redis per frame, no channel per frame, no timer reset per frame. No trait where one type is enough. No
+//! reading of the environment outside [`config`], no wall clock outside [`clock`], no task without an owner.
 
 pub mod cli;
 pub mod config;
@@ -9,26 +48,27 @@ pub mod health;
 pub mod server;
 pub mod simulate;
 
-pub mod admission;
-pub mod auth;
 pub mod calls;
-pub mod client_address;
 pub mod connection;
-
-pub mod clock;
 pub mod journal;
 pub mod publisher;
+
+pub mod clock;
 pub mod shutdown;
 pub mod telemetry;
 
-pub mod intake;
+pub mod admission;
+pub mod auth;
+pub mod client_address;
 
 pub mod call;
 pub mod dialect;
-pub mod manifest;
+pub mod intake;
 pub mod payload;
-pub mod published;
 pub mod record;
+
+pub mod manifest;
+pub mod published;
 
 pub mod audio;
 pub mod duration;

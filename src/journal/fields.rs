@@ -57,28 +57,6 @@ pub fn pairs(fields: &[u8]) -> Result<Pairs<'_>, FieldsError> {
     })
 }
 
-/// Adds a pair at the end of `fields`.
-pub fn push_pair(fields: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    fields.reserve(name.len() + value.len() + 2 * FRAMING_BYTES_MAX);
-    push_string(fields, name);
-    push_string(fields, value);
-}
-
-fn push_string(fields: &mut Vec<u8>, bytes: &[u8]) {
-    fields.push(b'$');
-    push_decimal(fields, bytes.len());
-    fields.extend_from_slice(b"\r\n");
-    fields.extend_from_slice(bytes);
-    fields.extend_from_slice(b"\r\n");
-}
-
-fn push_decimal(fields: &mut Vec<u8>, number: usize) {
-    if number >= 10 {
-        push_decimal(fields, number / 10);
-    }
-    fields.push(b"0123456789".get(number % 10).copied().unwrap_or(b'0'));
-}
-
 /// The string at the front of `bytes`, and what follows it.
 fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let bytes = bytes.strip_prefix(b"$")?;
@@ -104,14 +82,12 @@ fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 /// `RECORD_BYTES_MAX` has 8 digits.
 const DIGITS_MAX: usize = 8;
 
-/// `$`, the longest length there is, and two line ends.
-const FRAMING_BYTES_MAX: usize = 1 + 20 + 4;
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::record::push_pair;
 
     fn encoded(pairs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
         let mut fields = Vec::new();
