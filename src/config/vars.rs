@@ -248,7 +248,7 @@ const EXOTEL: &[Var] = &[
     var(
         "EXOTEL_URL_TOKENS",
         Nothing,
-        Words("tokens without / ? # % or spaces, comma separated"),
+        Words("tokens without ? # % or spaces, comma separated"),
         "secrets, comma separated (rotation): the URL given to Exotel carries one",
     )
     .secret()
