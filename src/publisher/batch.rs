@@ -57,6 +57,14 @@ impl Batch {
         self.entries.is_empty()
     }
 
+    /// To be called before each command: the first is preceded by the beginning of a transaction, which a batch of
+    /// one leaves out.
+    pub(super) fn open(&mut self) {
+        if self.bytes.is_empty() {
+            self.bytes.extend_from_slice(MULTI);
+        }
+    }
+
     /// Marks everything since the last entry as one command.
     pub(super) fn close_entry(&mut self, fields: usize, what: What) {
         self.entries.push(Entry {
@@ -64,6 +72,13 @@ impl Batch {
             fields,
             what,
         });
+    }
+
+    /// Whether an entry of this stream is among the commands.
+    pub(super) fn holds(&self, kind: Kind) -> bool {
+        self.entries
+            .iter()
+            .any(|entry| entry.what.kind() == Some(kind))
     }
 
     /// The bytes of command `index`.
@@ -83,7 +98,7 @@ impl Batch {
         index
             .checked_sub(1)
             .and_then(|before| self.entries.get(before))
-            .map_or(0, |entry| entry.end)
+            .map_or(MULTI.len(), |entry| entry.end)
     }
 
     fn range(&self, index: usize) -> Range<usize> {
@@ -99,6 +114,7 @@ impl Batch {
         let Some(entry) = from.entries.get(index) else {
             return;
         };
+        self.open();
         let fields = self.bytes.len() + entry.fields.saturating_sub(from.start(index));
         self.bytes.extend_from_slice(from.command(index));
         self.close_entry(fields, entry.what.clone());
@@ -116,3 +132,7 @@ impl Batch {
 
 /// 1 ms of 1,000 calls is 50 frames, 30 kB; ten times that is kept for the next round.
 const KEPT_BYTES_MAX: usize = 256 * 1024;
+
+const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+/// Ends what [`Batch::open`] began.
+pub(super) const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";

@@ -146,6 +146,7 @@ impl Lane {
     fn append(&self, write: impl FnOnce(&mut Open)) {
         let mut open = self.open.lock();
         let before = open.batch.bytes.len();
+        open.batch.open();
         write(&mut open);
         let grown = open.batch.bytes.len() - before;
         drop(open);

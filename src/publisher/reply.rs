@@ -12,6 +12,8 @@ pub(super) enum Reply {
         ms: u64,
     },
     Done,
+    /// The command waits in a transaction.
+    Queued,
     /// Redis's own words, the error code first.
     Error(String),
 }
@@ -20,6 +22,9 @@ pub(super) enum Reply {
 pub(super) fn read(bytes: &[u8]) -> Result<Option<(Reply, usize)>, RedisError> {
     if let Some(found) = read_id(bytes) {
         return Ok(Some(found));
+    }
+    if bytes.starts_with(QUEUED) {
+        return Ok(Some((Reply::Queued, QUEUED.len())));
     }
     let Some(length) = length(bytes, DEPTH_MAX) else {
         return Ok(None);
@@ -32,6 +37,13 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<(Reply, usize)>, RedisError> {
         _ => Reply::Done,
     };
     Ok(Some((reply, length)))
+}
+
+/// Reads the front of an array, so that its items can be read one by one: how many they are, and how many bytes
+/// it took. A null array has none.
+pub(super) fn read_array_head(bytes: &[u8]) -> Option<(usize, usize)> {
+    let (count, head) = line(bytes.strip_prefix(b"*")?)?;
+    Some((number(count).unwrap_or(0), 1 + head))
 }
 
 /// `$15\r\n1762500000000-0\r\n` and nothing else.
@@ -83,6 +95,7 @@ fn number(digits: &[u8]) -> Option<usize> {
 }
 
 const DEPTH_MAX: usize = 8;
+const QUEUED: &[u8] = b"+QUEUED\r\n";
 
 #[cfg(test)]
 mod tests {
@@ -114,6 +127,7 @@ mod tests {
             },
         );
         check("+OK\r\n", Reply::Done);
+        check("+QUEUED\r\n", Reply::Queued);
         check(":3\r\n", Reply::Done);
         check("$-1\r\n", Reply::Done);
         check("$5\r\nhello\r\n", Reply::Done);

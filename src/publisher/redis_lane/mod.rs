@@ -1,30 +1,33 @@
-//! The owner of a lane to Redis: takes what has gathered, writes it, and keeps it until Redis has confirmed it.
+//! The owner of a lane to Redis: takes what has gathered, sends it as one flight, and keeps it until Redis has
+//! confirmed it.
 //!
-//! One task per lane waits for one thing at a time ([`RedisLane::wait`]) and applies it. Commands that were not
-//! confirmed when a connection broke, or that Redis refused, are sent again before anything newer. Invariant: a
-//! command leaves the queue only with its confirmation.
+//! One task per lane waits for one thing at a time ([`RedisLane::wait`]) and applies it. One flight is under way at a
+//! time: what comes meanwhile gathers, so it costs no throughput, and no later batch can be taken where an earlier one
+//! was refused. What a connection took down with it, or Redis refused, is sent again before anything newer.
+//! Invariant: a command leaves this lane only with its confirmation.
 
+mod flight;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     time::{Instant, Interval, MissedTickBehavior},
 };
 
+use self::flight::{Answer, Flight};
 use super::{
     batch::{Batch, What},
     fine_timer::FineTimer,
     lane::Lane,
     link::{Dial, Link, LinkError},
-    progress::Progress,
     redis_error::Class,
-    reply::{self, Reply},
+    reply::Reply,
 };
-use crate::telemetry;
+use crate::{record::Kind, telemetry};
 
 /// One lane's owner.
 #[derive(Debug)]
@@ -32,16 +35,13 @@ pub(super) struct RedisLane {
     lane: Arc<Lane>,
     dial: Dial,
     gather: Duration,
-    /// Not confirmed, in order.
-    queue: VecDeque<Batch>,
-    /// What has been written: whole batches, then bytes of the next.
-    written: (usize, usize),
-    /// Commands of the front batch that have their reply.
-    answered: usize,
-    /// Commands that Redis refused, in order, to be sent again.
-    refused: Batch,
-    /// Frames that Redis took while earlier ones were refused: not to be called durable before those are in too.
-    overtaking: Vec<(Arc<Progress>, u64, usize)>,
+    /// Sent, or being sent, and not confirmed.
+    flight: Option<Flight>,
+    /// To be sent again, before anything newer.
+    again: Batch,
+    again_at: Instant,
+    /// Redis has refused to write: being connected does not yet mean that all is well.
+    refused: bool,
     spare: Batch,
     replies: BytesMut,
     timer: FineTimer,
@@ -80,11 +80,10 @@ impl RedisLane {
             lane,
             dial,
             gather,
-            queue: VecDeque::new(),
-            written: (0, 0),
-            answered: 0,
-            refused: Batch::default(),
-            overtaking: Vec::new(),
+            flight: None,
+            again: Batch::default(),
+            again_at: now,
+            refused: false,
             spare: Batch::default(),
             replies: BytesMut::with_capacity(REPLY_BUFFER_BYTES),
             timer: FineTimer::new(),
@@ -105,7 +104,12 @@ impl RedisLane {
                 () = &mut give_up => {}
             }
         }
-        self.undelivered()
+        self.recall();
+        let rest = [
+            std::mem::take(&mut self.again),
+            self.lane.take(Batch::default()),
+        ];
+        rest.into_iter().filter(|batch| !batch.is_empty()).collect()
     }
 
     async fn deliver(&mut self) {
@@ -114,12 +118,14 @@ impl RedisLane {
             match self.dial.connect().await {
                 Ok(mut link) => {
                     let connected_at = Instant::now();
-                    self.report_up();
-                    self.rewind();
+                    if !self.refused {
+                        self.report_up();
+                    }
                     match self.serve(&mut link).await {
                         Ok(()) => return,
                         Err(broken) => self.report_down(broken.to_string()),
                     }
+                    self.recall();
                     if connected_at.elapsed() > BACKOFF_MAX {
                         backoff = BACKOFF_MIN;
                     }
@@ -136,34 +142,24 @@ impl RedisLane {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.heard_at = Instant::now();
-        let mut gathering = false;
-        let (mut retry_at, mut retrying) = (None, false);
+        self.again_at = self.heard_at;
+        let mut gathering = self.take_off();
         while !self.is_done() {
             match self.wait(link, &mut ticks, gathering).await {
                 Wake::Read(Ok(0)) => {
                     return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
                 }
                 Wake::Read(Ok(_)) => self.read_replies()?,
-                Wake::Written(Ok(bytes)) => self.advance(bytes),
+                Wake::Written(Ok(bytes)) => {
+                    if let Some(flight) = &mut self.flight {
+                        flight.advance(bytes);
+                    }
+                }
                 Wake::Read(Err(error)) | Wake::Written(Err(error)) => return Err(error.into()),
                 Wake::Tick => self.check_silence()?,
                 Wake::Filled | Wake::GatherOver => {}
             }
-            retrying &= !self.queue.is_empty();
-            if !self.refused.is_empty() {
-                let at = *retry_at.get_or_insert_with(|| Instant::now() + RETRY_AFTER);
-                if self.queue.is_empty() && Instant::now() >= at {
-                    retry_at = None;
-                    retrying = true;
-                    self.queue.push_back(std::mem::take(&mut self.refused));
-                }
-            }
-            // Nothing newer leaves before what was refused has been taken.
-            if retrying || !self.refused.is_empty() {
-                gathering = false;
-                continue;
-            }
-            gathering = self.flush_when_due();
+            gathering = self.take_off();
         }
         Ok(())
     }
@@ -176,17 +172,13 @@ impl RedisLane {
         let Self {
             lane,
             gather,
-            queue,
-            written,
+            flight,
             replies,
             timer,
             flushed_at,
             ..
         } = self;
-        let unwritten = queue
-            .get(written.0)
-            .and_then(|batch| batch.bytes.get(written.1..))
-            .unwrap_or_default();
+        let unwritten = flight.as_ref().map(Flight::unwritten).unwrap_or_default();
         replies.reserve(REPLY_BUFFER_BYTES / 4);
         tokio::select! {
             biased;
@@ -198,38 +190,57 @@ impl RedisLane {
         }
     }
 
-    /// Takes the open batch if the last write is long enough ago; tells whether there is more to gather.
-    fn flush_when_due(&mut self) -> bool {
-        if self.written.0 < self.queue.len() || !self.lane.is_filled() {
+    /// Begins the next flight if none is under way and one is due; tells whether there is more to gather for it.
+    fn take_off(&mut self) -> bool {
+        if self.flight.is_some() {
             return false;
         }
-        if self.flushed_at.elapsed() < self.gather {
+        let now = Instant::now();
+        if !self.again.is_empty() {
+            if self.again_at <= now {
+                let batch = std::mem::take(&mut self.again);
+                self.begin(batch, now);
+                return false;
+            }
+            if self.again.holds(Kind::Frame) {
+                return false;
+            }
+        }
+        if !self.lane.is_filled() {
+            return false;
+        }
+        if now.duration_since(self.flushed_at) < self.gather {
             return true;
         }
-        self.queue
-            .push_back(self.lane.take(std::mem::take(&mut self.spare)));
-        self.flushed_at = Instant::now();
+        let batch = self.lane.take(std::mem::take(&mut self.spare));
+        self.begin(batch, now);
         false
     }
 
-    fn advance(&mut self, bytes: usize) {
-        self.written.1 += bytes;
-        if self
-            .queue
-            .get(self.written.0)
-            .is_some_and(|batch| self.written.1 >= batch.bytes.len())
-        {
-            self.written = (self.written.0 + 1, 0);
-        }
+    fn begin(&mut self, batch: Batch, now: Instant) {
+        self.flight = Some(Flight::new(batch));
+        self.flushed_at = now;
+        self.heard_at = now;
     }
 
     fn read_replies(&mut self) -> Result<(), Broken> {
         self.heard_at = Instant::now();
-        while let Some((reply, length)) =
-            reply::read(&self.replies).map_err(|error| Broken::Protocol(error.to_string()))?
-        {
-            self.replies.advance(length);
-            self.take_reply(&reply)?;
+        while let Some(flight) = &mut self.flight {
+            let Some(answer) = flight
+                .take(&mut self.replies)
+                .map_err(|error| Broken::Protocol(error.to_string()))?
+            else {
+                break;
+            };
+            if let Answer::Outcome(command, reply) = answer {
+                self.newest_ms = self.newest_ms.max(settle(flight, command, &reply));
+            }
+            if flight.is_over() {
+                self.land()?;
+            }
+        }
+        if self.flight.is_none() && !self.replies.is_empty() {
+            return Err(Broken::Protocol("a reply to no command".to_owned()));
         }
         if self.newest_ms >= self.trimmed_ms + TRIM_STEP_MS {
             self.trimmed_ms = self.newest_ms;
@@ -238,125 +249,82 @@ impl RedisLane {
         Ok(())
     }
 
-    fn take_reply(&mut self, reply: &Reply) -> Result<(), Broken> {
-        let Some(batch) = self.queue.front_mut() else {
-            return Err(Broken::Protocol("a reply to no command".to_owned()));
+    /// All replies to the flight are in.
+    fn land(&mut self) -> Result<(), Broken> {
+        let Some(flight) = self.flight.take() else {
+            return Ok(());
         };
-        let index = self.answered;
-        let Some(entry) = batch.entries.get(index) else {
-            return Err(Broken::Protocol("a reply to no command".to_owned()));
-        };
-        match (reply, &entry.what) {
-            (Reply::Error(error), What::Metadata | What::Ping) => {
-                telemetry::redis_refused(error, Class::of(error).advice());
-            }
-            (Reply::Error(error), _) => {
-                let class = Class::of(error);
-                if class == Class::Moved {
-                    return Err(Broken::Refused {
-                        error: error.clone(),
-                    });
+        let refusal = flight.refusal().map(str::to_owned);
+        self.recall_from(flight);
+        match refusal {
+            None => {
+                self.refused = false;
+                if self.again.is_empty() {
+                    self.report_up();
                 }
+                Ok(())
+            }
+            Some(error) if Class::of(&error) == Class::Moved => {
+                self.refused = true;
+                Err(Broken::Refused { error })
+            }
+            Some(error) => {
+                self.refused = true;
+                self.again_at = Instant::now() + RETRY_AFTER;
+                let advice = Class::of(&error).advice();
                 let problem = format!(
-                    "Redis refuses to write to {} ({error}); {}",
-                    self.lane.key,
-                    class.advice()
+                    "Redis refuses to write to {} ({error}); {advice}",
+                    self.lane.key
                 );
                 if self.lane.status.set_down(problem) {
-                    telemetry::redis_refused(error, class.advice());
+                    telemetry::redis_refused(&error, advice);
                 }
-                self.refused.copy(batch, index);
+                Ok(())
             }
-            (Reply::Id { ms }, What::Frame { progress, seq, .. }) => {
-                self.newest_ms = self.newest_ms.max(*ms);
-                let bytes = batch.fields(index).len();
-                if self.refused.is_empty() {
-                    progress.confirm(*seq, bytes);
-                } else {
-                    self.overtaking.push((Arc::clone(progress), *seq, bytes));
-                }
-            }
-            (_, What::CallEnd { progress, .. }) => progress.finish(),
-            _ => {}
-        }
-        let confirmed = if matches!(reply, Reply::Error(_)) && entry.what.kind().is_some() {
-            0
-        } else {
-            entry.end - batch.start(index)
-        };
-        self.lane.confirm_bytes(confirmed);
-        self.answered += 1;
-        if self.answered == batch.entries.len() {
-            self.retire_front();
-        }
-        Ok(())
-    }
-
-    fn retire_front(&mut self) {
-        self.answered = 0;
-        self.written.0 = self.written.0.saturating_sub(1);
-        if let Some(mut batch) = self.queue.pop_front() {
-            batch.recycle();
-            self.spare = batch;
-        }
-        if !self.refused.is_empty() {
-            return;
-        }
-        for (progress, seq, bytes) in self.overtaking.drain(..) {
-            progress.confirm(seq, bytes);
-        }
-        if self.queue.is_empty() {
-            self.report_up();
         }
     }
 
-    /// Makes everything that was not confirmed unwritten again, what was refused first.
-    fn rewind(&mut self) {
+    /// Takes back what a broken connection has left unconfirmed.
+    fn recall(&mut self) {
         self.replies.clear();
-        let mut first = std::mem::take(&mut self.refused);
-        if let Some(front) = self.queue.pop_front() {
-            for index in self.answered..front.entries.len() {
-                first.copy(&front, index);
+        if let Some(flight) = self.flight.take() {
+            self.recall_from(flight);
+        }
+    }
+
+    fn recall_from(&mut self, flight: Flight) {
+        let queued = flight.queued();
+        let (unconfirmed, buffer) = flight.finish();
+        self.lane
+            .confirm_bytes(queued.saturating_sub(unconfirmed.bytes.len()));
+        self.spare = buffer;
+        if self.again.is_empty() {
+            self.again = unconfirmed;
+        } else {
+            for command in 0..unconfirmed.entries.len() {
+                self.again.copy(&unconfirmed, command);
             }
         }
-        if !first.is_empty() {
-            self.queue.push_front(first);
-        }
-        self.answered = 0;
-        self.written = (0, 0);
     }
 
     /// Notices a server that has gone without a word.
     fn check_silence(&mut self) -> Result<(), Broken> {
         let silence = self.heard_at.elapsed();
-        if self.queue.is_empty() {
-            if silence >= PING_AFTER {
-                self.lane.append_command(&[b"PING"], What::Ping);
-                self.heard_at = Instant::now();
-            }
-            return Ok(());
+        if self.flight.is_none() && silence >= PING_AFTER {
+            self.lane.append_command(&[b"PING"], What::Ping);
+            self.heard_at = Instant::now();
         }
-        if silence >= REPLY_TIMEOUT {
-            Err(Broken::Silent)
-        } else {
-            Ok(())
+        if self.flight.is_some() && silence >= REPLY_TIMEOUT {
+            return Err(Broken::Silent);
         }
+        Ok(())
     }
 
     fn is_done(&self) -> bool {
         self.lane.is_closing()
-            && self.queue.is_empty()
-            && self.refused.is_empty()
+            && self.flight.is_none()
+            && self.again.is_empty()
             && !self.lane.is_filled()
-    }
-
-    fn undelivered(mut self) -> Vec<Batch> {
-        self.rewind();
-        self.queue.push_back(self.lane.take(Batch::default()));
-        self.queue
-            .into_iter()
-            .filter(|batch| !batch.is_empty())
-            .collect()
     }
 
     fn report_up(&self) {
@@ -370,6 +338,23 @@ impl RedisLane {
         if self.lane.status.set_down(problem) {
             telemetry::redis_down(&self.lane.key, &told, self.lane.queued_bytes());
         }
+    }
+}
+
+/// Passes on the outcome of one command; the time part of its id, if it has one.
+fn settle(flight: &Flight, command: usize, reply: &Reply) -> u64 {
+    match (reply, flight.what(command)) {
+        // Only if nothing before it was refused: else it is taken, but what came before it is not durable.
+        (Reply::Id { ms }, Some(What::Frame { progress, seq, .. })) if !flight.frame_refused() => {
+            progress.confirm(*seq, flight.fields(command).len());
+            *ms
+        }
+        (Reply::Id { ms }, Some(What::CallEnd { progress, .. })) => {
+            progress.finish();
+            *ms
+        }
+        (Reply::Id { ms }, _) => *ms,
+        _ => 0,
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{RedisLane, reply};
+use super::RedisLane;
 use crate::{
     publisher::{
         RedisSettings, Topology, Trim,
@@ -18,6 +18,7 @@ use crate::{
         lane::Lane,
         link::Dial,
         progress::Progress,
+        reply,
     },
     secret::Secret,
 };
@@ -131,12 +132,37 @@ impl Session {
         }
     }
 
-    /// The frames that come next must be these.
+    /// The frames that come next must be these, several of them as one transaction.
     async fn expect(&mut self, seqs: std::ops::RangeInclusive<u64>) {
+        let several = seqs.end() > seqs.start();
+        if several {
+            assert_eq!(self.command().await, ["MULTI"]);
+        }
         for seq in seqs {
             let command = self.command().await;
             assert_eq!(command.last(), Some(&format!("f{seq}")), "{command:?}");
         }
+        if several {
+            assert_eq!(self.command().await, ["EXEC"]);
+        }
+    }
+
+    /// Takes a transaction of so many commands.
+    async fn take(&mut self, commands: usize) {
+        self.say(&format!(
+            "+OK\r\n{}*{commands}\r\n{}",
+            "+QUEUED\r\n".repeat(commands),
+            ID.repeat(commands)
+        ))
+        .await;
+    }
+
+    /// Refuses the second of three commands, and with it all of them.
+    async fn refuse(&mut self, error: &str) {
+        self.say(&format!(
+            "+OK\r\n+QUEUED\r\n{error}+QUEUED\r\n-EXECABORT discarded\r\n"
+        ))
+        .await;
     }
 
     async fn say(&mut self, text: &str) {
@@ -151,11 +177,6 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
 }
 
 const ID: &str = "$15\r\n1762500000000-0\r\n";
-/// The same in pieces.
-const FIRST: &str = "$";
-const MIDDLE: &str = "15\r\n1762";
-const MORE: &str = "500000000-0\r";
-const LAST: &str = "\n";
 const OOM: &str = "-OOM command not allowed\r\n";
 const GATHER: Duration = Duration::from_millis(1);
 
@@ -165,34 +186,42 @@ async fn replies_may_come_in_pieces() {
     stage.append(1..=3);
     let mut session = stage.accept().await;
     session.expect(1..=3).await;
-    for piece in [ID, FIRST] {
+    for piece in [
+        "+O",
+        "K\r\n+QUEUED\r",
+        "\n+QUEUED\r\n+QUEUED\r\n*",
+        "3\r",
+        "\n",
+        ID,
+        "$",
+    ] {
         session.say(piece).await;
     }
     stage.durable(1).await;
-    for piece in [MIDDLE, MORE] {
+    for piece in ["15\r\n1762", "500000000-0\r"] {
         session.say(piece).await;
         tokio::time::sleep(Duration::from_millis(5)).await;
         assert_eq!(stage.progress.durable(), Some(1));
     }
-    session.say(&format!("{LAST}{ID}")).await;
+    session.say(&format!("\n{ID}")).await;
     stage.durable(3).await;
     stage.finish().await;
 }
 
 #[tokio::test]
-async fn what_is_refused_is_sent_again_and_nothing_after_it_is_called_durable() {
+async fn one_refusal_refuses_the_batch_and_nothing_newer_overtakes_it() {
     let stage = Stage::new(GATHER).await;
     stage.append(1..=3);
     let mut session = stage.accept().await;
     session.expect(1..=3).await;
-    session.say(&format!("{ID}{OOM}{ID}")).await;
+    session.refuse(OOM).await;
     stage.problem("OOM").await;
     stage.append(4..=4);
-    session.expect(2..=2).await;
-    assert_eq!(stage.progress.durable(), Some(1), "the second is missing");
-    session.say(OOM).await;
-    session.expect(2..=2).await;
-    session.say(ID).await;
+    session.expect(1..=3).await;
+    assert_eq!(stage.progress.durable(), None);
+    session.refuse(OOM).await;
+    session.expect(1..=3).await;
+    session.take(3).await;
     stage.durable(3).await;
     session.expect(4..=4).await;
     session.say(ID).await;
@@ -202,18 +231,38 @@ async fn what_is_refused_is_sent_again_and_nothing_after_it_is_called_durable() 
 }
 
 #[tokio::test]
+async fn what_gathers_during_a_flight_waits_for_its_end() {
+    let stage = Stage::new(Duration::ZERO).await;
+    let mut session = stage.accept().await;
+    stage.append(1..=2);
+    session.expect(1..=2).await;
+    stage.append(3..=5);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(session.bytes.is_empty());
+    session.take(2).await;
+    session.expect(3..=5).await;
+    session.take(3).await;
+    stage.durable(5).await;
+    stage.finish().await;
+}
+
+#[tokio::test]
 async fn after_a_cut_what_was_not_confirmed_comes_first() {
     let stage = Stage::new(GATHER).await;
     stage.append(1..=4);
     let mut session = stage.accept().await;
     session.expect(1..=4).await;
-    session.say(&format!("{ID}{ID}")).await;
+    session
+        .say(&format!("+OK\r\n{}*4\r\n{ID}{ID}", "+QUEUED\r\n".repeat(4)))
+        .await;
     stage.durable(2).await;
     drop(session);
     stage.append(5..=6);
     let mut session = stage.accept().await;
-    session.expect(3..=6).await;
-    session.say(&ID.repeat(4)).await;
+    session.expect(3..=4).await;
+    session.take(2).await;
+    session.expect(5..=6).await;
+    session.take(2).await;
     stage.durable(6).await;
     stage.finish().await;
 }
@@ -221,18 +270,16 @@ async fn after_a_cut_what_was_not_confirmed_comes_first() {
 #[tokio::test]
 async fn what_was_refused_before_a_cut_is_not_lost() {
     let stage = Stage::new(GATHER).await;
-    stage.append(1..=4);
+    stage.append(1..=3);
     let mut session = stage.accept().await;
-    session.expect(1..=4).await;
-    session.say(&format!("{OOM}{ID}")).await;
+    session.expect(1..=3).await;
+    session.refuse(OOM).await;
     drop(session);
     let mut session = stage.accept().await;
-    for frame in [1, 3, 4] {
-        session.expect(frame..=frame).await;
-    }
+    session.expect(1..=3).await;
     assert_eq!(stage.progress.durable(), None);
-    session.say(&ID.repeat(3)).await;
-    stage.durable(4).await;
+    session.take(3).await;
+    stage.durable(3).await;
     stage.finish().await;
 }
 
@@ -242,11 +289,16 @@ async fn a_replica_is_left_for_a_new_connection() {
     stage.append(1..=3);
     let mut replica = stage.accept().await;
     replica.expect(1..=3).await;
-    replica.say(&format!("{ID}-READONLY no writes\r\n")).await;
+    replica.refuse("-READONLY no writes\r\n").await;
     let mut primary = stage.accept().await;
-    primary.expect(2..=3).await;
-    primary.say(&ID.repeat(2)).await;
+    primary.expect(1..=3).await;
+    assert!(
+        stage.lane.status.problem().is_some(),
+        "a connection alone is not yet good"
+    );
+    primary.take(3).await;
     stage.durable(3).await;
+    assert_eq!(stage.lane.status.problem(), None);
     stage.finish().await;
 }
 
@@ -275,6 +327,7 @@ async fn the_first_frame_after_a_pause_leaves_at_once_and_the_next_ones_together
     stage.append(1..=1);
     session.expect(1..=1).await;
     assert!(began.elapsed() < LONG / 2, "{:?}", began.elapsed());
+    session.say(ID).await;
     for seq in 2..=9 {
         stage.append(seq..=seq);
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -287,7 +340,7 @@ async fn the_first_frame_after_a_pause_leaves_at_once_and_the_next_ones_together
     let whole = session.bytes.len();
     session.expect(2..=9).await;
     assert!(whole > 8 * 30 && session.bytes.is_empty(), "one write");
-    session.say(&ID.repeat(9)).await;
+    session.take(8).await;
     stage.durable(9).await;
     stage.finish().await;
 }
@@ -298,7 +351,9 @@ async fn what_is_left_when_giving_up_is_handed_over() {
     stage.append(1..=3);
     let mut session = stage.accept().await;
     session.expect(1..=3).await;
-    session.say(ID).await;
+    session
+        .say(&format!("+OK\r\n{}*3\r\n{ID}", "+QUEUED\r\n".repeat(3)))
+        .await;
     stage.durable(1).await;
     stage.append(4..=4);
     stage.give_up.take();
