@@ -245,6 +245,14 @@ pub(crate) fn redis_down(stream: &str, problem: &str, waiting_bytes: usize) {
     );
 }
 
+/// After a broken connection: how much of what was under way had arrived, and how much is sent again.
+pub(crate) fn redis_read_back(stream: &str, arrived: usize, sent_again: usize) {
+    info!(
+        stream,
+        arrived, sent_again, "Read back what the broken connection had delivered"
+    );
+}
+
 pub(crate) fn redis_refused(error: &str, advice: &str) {
     error!(
         error,

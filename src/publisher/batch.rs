@@ -52,6 +52,17 @@ impl What {
     }
 }
 
+impl What {
+    /// Tells whoever waits that it is durable; `bytes` is its size.
+    pub(super) fn confirm(&self, bytes: usize) {
+        match self {
+            Self::Frame { progress, seq, .. } => progress.confirm(*seq, bytes),
+            Self::CallEnd { progress, .. } => progress.finish(),
+            Self::CallEvent | Self::Metadata | Self::Ping => {}
+        }
+    }
+}
+
 impl Batch {
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()

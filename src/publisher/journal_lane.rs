@@ -110,13 +110,7 @@ impl JournalLane {
         let mut batch = std::mem::take(&mut self.unsynced);
         self.appended = 0;
         for (index, entry) in batch.entries.iter().enumerate() {
-            match &entry.what {
-                What::Frame { progress, seq, .. } => {
-                    progress.confirm(*seq, batch.fields(index).len());
-                }
-                What::CallEnd { progress, .. } => progress.finish(),
-                What::CallEvent | What::Metadata | What::Ping => {}
-            }
+            entry.what.confirm(batch.fields(index).len());
         }
         self.lane.confirm_bytes(batch.bytes.len());
         batch.recycle();

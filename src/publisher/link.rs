@@ -5,7 +5,7 @@
 
 use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, Value};
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
@@ -16,11 +16,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{
-    RedisSettings,
-    redis_error::Class,
-    reply::{self, Reply},
-};
+use super::{RedisSettings, fence::Identity, redis_error::Class, reply};
 use crate::secret::Secret;
 
 /// How to reach the server of one lane.
@@ -36,6 +32,8 @@ pub(super) struct Dial {
 pub(super) struct Link {
     pub(super) reader: ReadHalf<Box<dyn Io>>,
     pub(super) writer: WriteHalf<Box<dyn Io>>,
+    /// `None` where the server does not tell.
+    pub(super) identity: Option<Identity>,
 }
 
 /// Why there is no connection.
@@ -111,7 +109,11 @@ impl Dial {
             .await
             .map_err(|error| LinkError::Connect { address, error })?;
         let (reader, writer) = tokio::io::split(stream);
-        let mut link = Link { reader, writer };
+        let mut link = Link {
+            reader,
+            writer,
+            identity: None,
+        };
         let login = self.info.redis_settings();
         if let Some(password) = login.password() {
             let mut auth = redis::cmd("AUTH");
@@ -134,6 +136,7 @@ impl Dial {
         for (command, harmless) in &self.setup {
             link.ask("the consumer group", command, harmless).await?;
         }
+        link.identity = Identity::of(&mut link).await?;
         Ok(link)
     }
 
@@ -170,28 +173,42 @@ impl fmt::Debug for Link {
 }
 
 impl Link {
-    /// Sends one command and waits for its reply.
+    /// Sends one command and waits for its reply, which may be an error of Redis's.
+    pub(super) async fn request(&mut self, command: &redis::Cmd) -> Result<Value, LinkError> {
+        match timeout(TIMEOUT, self.exchange(&command.get_packed_command())).await {
+            Ok(reply) => reply,
+            Err(_) => Err(LinkError::Timeout),
+        }
+    }
+
+    /// The same for a step that must not fail, but with an error that begins with `harmless`.
     async fn ask(
         &mut self,
         step: &'static str,
         command: &[u8],
         harmless: &str,
     ) -> Result<(), LinkError> {
+        match self.exchange(command).await? {
+            Value::ServerError(error) if harmless.is_empty() || error.code() != harmless => {
+                let error = reply::words(&error);
+                Err(LinkError::Refused { step, error })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn exchange(&mut self, command: &[u8]) -> Result<Value, LinkError> {
         self.writer.write_all(command).await?;
         self.writer.flush().await?;
-        let mut bytes = bytes::BytesMut::with_capacity(256);
+        let mut bytes = bytes::BytesMut::with_capacity(1024);
         loop {
-            match reply::read(&bytes).map_err(|error| LinkError::Protocol(error.to_string()))? {
-                Some((Reply::Error(error), _))
-                    if harmless.is_empty() || !error.starts_with(harmless) =>
-                {
-                    return Err(LinkError::Refused { step, error });
-                }
-                Some(_) => return Ok(()),
-                None if bytes.len() > SETUP_REPLY_BYTES_MAX => {
-                    return Err(LinkError::Protocol("it talks without end".to_owned()));
-                }
-                None => {}
+            if let Some(length) = reply::length(&bytes, reply::DEPTH_MAX) {
+                let whole = bytes.get(..length).unwrap_or_default();
+                return redis::parse_redis_value(whole)
+                    .map_err(|error| LinkError::Protocol(error.to_string()));
+            }
+            if bytes.len() > REPLY_BYTES_MAX {
+                return Err(LinkError::Protocol("it talks without end".to_owned()));
             }
             if self.reader.read_buf(&mut bytes).await? == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
@@ -247,4 +264,5 @@ fn client_config(settings: &RedisSettings) -> Result<Arc<ClientConfig>, LinkErro
 
 /// A Redis that needs longer than this to take a connection is as good as away.
 const TIMEOUT: Duration = Duration::from_secs(5);
-const SETUP_REPLY_BYTES_MAX: usize = 64 * 1024;
+/// A page of entries that are read back: 500 of them, each up to a message's size.
+const REPLY_BYTES_MAX: usize = 256 << 20;

@@ -7,6 +7,7 @@
 mod batch;
 #[cfg(test)]
 pub(crate) mod by_hand;
+mod fence;
 mod fine_timer;
 mod journal_lane;
 mod lane;
@@ -188,6 +189,10 @@ impl Publisher {
             ..Health::default()
         };
         for lane in self.lanes.iter() {
+            let caveat = lane.status.caveat();
+            health
+                .problems
+                .extend(caveat.filter(|caveat| !health.problems.contains(caveat)));
             health.problems.extend(
                 lane.status
                     .problem()

@@ -2,15 +2,39 @@
 //!
 //! Ids are read by hand, since there is one per frame; everything else goes through the redis crate's parser.
 
+use std::fmt;
+
 use redis::{RedisError, Value};
+
+/// A stream entry's id.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct EntryId {
+    pub(super) ms: u64,
+    pub(super) seq: u64,
+}
+
+impl EntryId {
+    pub(super) fn parse(text: &[u8]) -> Option<Self> {
+        let dash = text.iter().position(|&byte| byte == b'-')?;
+        let (ms, seq) = (number(text.get(..dash)?)?, number(text.get(dash + 1..)?)?);
+        Some(Self {
+            ms: ms as u64,
+            seq: seq as u64,
+        })
+    }
+}
+
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.ms, self.seq)
+    }
+}
 
 /// One reply.
 #[derive(Debug, PartialEq)]
 pub(super) enum Reply {
     /// Time part of the entry's id.
-    Id {
-        ms: u64,
-    },
+    Id(EntryId),
     Done,
     /// The command waits in a transaction.
     Queued,
@@ -30,13 +54,16 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<(Reply, usize)>, RedisError> {
         return Ok(None);
     };
     let reply = match redis::parse_redis_value(bytes.get(..length).unwrap_or_default())? {
-        Value::ServerError(error) => {
-            let words = error.details().unwrap_or_default();
-            Reply::Error(format!("{} {words}", error.code()).trim_end().to_owned())
-        }
+        Value::ServerError(error) => Reply::Error(words(&error)),
         _ => Reply::Done,
     };
     Ok(Some((reply, length)))
+}
+
+/// An error in Redis's own words, the code first.
+pub(super) fn words(error: &redis::ServerError) -> String {
+    let details = error.details().unwrap_or_default();
+    format!("{} {details}", error.code()).trim_end().to_owned()
 }
 
 /// Reads the front of an array, so that its items can be read one by one: how many they are, and how many bytes
@@ -54,9 +81,8 @@ fn read_id(bytes: &[u8]) -> Option<(Reply, usize)> {
     if bytes.get(1 + head + length..1 + head + length + 2)? != b"\r\n" {
         return None;
     }
-    let dash = body.iter().position(|&byte| byte == b'-')?;
-    let ms = number(body.get(..dash)?)?;
-    Some((Reply::Id { ms: ms as u64 }, 1 + head + length + 2))
+    let id = EntryId::parse(body)?;
+    Some((Reply::Id(id), 1 + head + length + 2))
 }
 
 /// How long the reply at the front is, however deep it is nested; `None` while it is not all there.
@@ -94,7 +120,7 @@ fn number(digits: &[u8]) -> Option<usize> {
     })
 }
 
-const DEPTH_MAX: usize = 8;
+pub(super) const DEPTH_MAX: usize = 8;
 const QUEUED: &[u8] = b"+QUEUED\r\n";
 
 #[cfg(test)]
@@ -122,9 +148,10 @@ mod tests {
         };
         check(
             "$15\r\n1762500000000-0\r\n",
-            Reply::Id {
+            Reply::Id(EntryId {
                 ms: 1_762_500_000_000,
-            },
+                seq: 0,
+            }),
         );
         check("+OK\r\n", Reply::Done);
         check("+QUEUED\r\n", Reply::Queued);

@@ -9,6 +9,8 @@ use parking_lot::Mutex;
 pub(super) struct Status {
     up: AtomicBool,
     problem: Mutex<Option<String>>,
+    /// What is not promised as long as this stays so, although all works.
+    caveat: Mutex<Option<String>>,
     journal_bytes: AtomicU64,
 }
 
@@ -20,6 +22,14 @@ impl Status {
     /// What keeps the lane from delivering, with what to do about it.
     pub(super) fn problem(&self) -> Option<String> {
         self.problem.lock().clone()
+    }
+
+    pub(super) fn caveat(&self) -> Option<String> {
+        self.caveat.lock().clone()
+    }
+
+    pub(super) fn set_caveat(&self, caveat: Option<String>) {
+        *self.caveat.lock() = caveat;
     }
 
     /// Tells whether that is news.

@@ -91,8 +91,18 @@ impl Flight {
         self.batch.entries.get(command).map(|entry| &entry.what)
     }
 
-    pub(super) fn fields(&self, command: usize) -> &[u8] {
-        self.batch.fields(command)
+    /// Calls one command durable.
+    pub(super) fn confirm(&self, command: usize) {
+        if let Some(what) = self.what(command) {
+            what.confirm(self.batch.fields(command).len());
+        }
+    }
+
+    /// Whether Redis may have taken something that it has not told us of.
+    pub(super) fn is_doubtful(&self) -> bool {
+        // A transaction that has not left whole has not been carried out, unless MULTI was refused.
+        let whole = self.unwritten().is_empty();
+        !self.is_over() && (whole || (self.stage != Stage::Multi && self.refusal.is_some()))
     }
 
     pub(super) fn queued(&self) -> usize {
@@ -145,7 +155,7 @@ impl Flight {
                 } else {
                     Stage::Exec
                 };
-                if matches!(reply, Reply::Id { .. } | Reply::Done) {
+                if matches!(reply, Reply::Id(_) | Reply::Done) {
                     return self.outcome(command, reply);
                 }
             }
@@ -216,7 +226,7 @@ mod tests {
         let mut replies = BytesMut::from(replies);
         let mut taken = Vec::new();
         while let Some(answer) = flight.take(&mut replies).unwrap() {
-            if let Answer::Outcome(command, Reply::Id { .. }) = answer {
+            if let Answer::Outcome(command, Reply::Id(_)) = answer {
                 taken.push(command);
             }
         }

@@ -7,6 +7,7 @@
 //! Invariant: a command leaves this lane only with its confirmation.
 
 mod flight;
+mod recover;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +19,10 @@ use tokio::{
     time::{Instant, Interval, MissedTickBehavior},
 };
 
-use self::flight::{Answer, Flight};
+use self::{
+    flight::{Answer, Flight},
+    recover::{Doubt, Marks},
+};
 use super::{
     batch::{Batch, What},
     fine_timer::FineTimer,
@@ -40,6 +44,9 @@ pub(super) struct RedisLane {
     /// To be sent again, before anything newer.
     again: Batch,
     again_at: Instant,
+    /// How far each stream is confirmed.
+    marks: Marks,
+    doubt: Doubt,
     /// Redis has refused to write: being connected does not yet mean that all is well.
     refused: bool,
     spare: Batch,
@@ -83,6 +90,8 @@ impl RedisLane {
             flight: None,
             again: Batch::default(),
             again_at: now,
+            marks: Marks::default(),
+            doubt: Doubt::Nothing,
             refused: false,
             spare: Batch::default(),
             replies: BytesMut::with_capacity(REPLY_BUFFER_BYTES),
@@ -115,7 +124,7 @@ impl RedisLane {
     async fn deliver(&mut self) {
         let mut backoff = BACKOFF_MIN;
         while !self.is_done() {
-            match self.dial.connect().await {
+            match self.connect().await {
                 Ok(mut link) => {
                     let connected_at = Instant::now();
                     if !self.refused {
@@ -124,6 +133,9 @@ impl RedisLane {
                     match self.serve(&mut link).await {
                         Ok(()) => return,
                         Err(broken) => self.report_down(broken.to_string()),
+                    }
+                    if self.flight.as_ref().is_some_and(Flight::is_doubtful) {
+                        self.doubt = link.identity.take().map_or(Doubt::Nameless, Doubt::Of);
                     }
                     self.recall();
                     if connected_at.elapsed() > BACKOFF_MAX {
@@ -135,6 +147,12 @@ impl RedisLane {
             tokio::time::sleep(jittered(backoff)).await;
             backoff = (backoff * 2).min(BACKOFF_MAX);
         }
+    }
+
+    async fn connect(&mut self) -> Result<Link, LinkError> {
+        let mut link = self.dial.connect().await?;
+        self.prepare(&mut link).await?;
+        Ok(link)
     }
 
     /// Uses one connection until it breaks, or all is delivered and the lane is closed.
@@ -232,8 +250,15 @@ impl RedisLane {
             else {
                 break;
             };
-            if let Answer::Outcome(command, reply) = answer {
-                self.newest_ms = self.newest_ms.max(settle(flight, command, &reply));
+            if let Answer::Outcome(command, Reply::Id(id)) = answer {
+                self.newest_ms = self.newest_ms.max(id.ms);
+                if let Some(kind) = flight.what(command).and_then(What::kind) {
+                    self.marks.advance(kind, id);
+                }
+                // Taken, but not durable as long as a frame before it is not.
+                if !flight.frame_refused() {
+                    flight.confirm(command);
+                }
             }
             if flight.is_over() {
                 self.land()?;
@@ -338,23 +363,6 @@ impl RedisLane {
         if self.lane.status.set_down(problem) {
             telemetry::redis_down(&self.lane.key, &told, self.lane.queued_bytes());
         }
-    }
-}
-
-/// Passes on the outcome of one command; the time part of its id, if it has one.
-fn settle(flight: &Flight, command: usize, reply: &Reply) -> u64 {
-    match (reply, flight.what(command)) {
-        // Only if nothing before it was refused: else it is taken, but what came before it is not durable.
-        (Reply::Id { ms }, Some(What::Frame { progress, seq, .. })) if !flight.frame_refused() => {
-            progress.confirm(*seq, flight.fields(command).len());
-            *ms
-        }
-        (Reply::Id { ms }, Some(What::CallEnd { progress, .. })) => {
-            progress.finish();
-            *ms
-        }
-        (Reply::Id { ms }, _) => *ms,
-        _ => 0,
     }
 }
 

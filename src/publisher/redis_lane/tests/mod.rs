@@ -1,4 +1,6 @@
-//! A lane against a server that answers as a test says.
+//! A lane against a server that answers as a test says. Broken connections are in `breaks.rs`.
+
+mod breaks;
 
 use std::{sync::Arc, time::Duration};
 
@@ -76,8 +78,9 @@ impl Stage {
         let mut session = Session {
             stream,
             bytes: Vec::new(),
+            stream_holds: String::new(),
         };
-        assert_eq!(session.command().await[..2], ["CLIENT", "SETNAME"]);
+        assert_eq!(session.any_command().await[..2], ["CLIENT", "SETNAME"]);
         session.say("+OK\r\n").await;
         session
     }
@@ -114,10 +117,28 @@ impl Stage {
 struct Session {
     stream: TcpStream,
     bytes: Vec<u8>,
+    /// What the next look at a stream shows.
+    stream_holds: String,
 }
 
 impl Session {
+    /// The next command that is not one of those with which a new connection looks around: they are answered here.
     async fn command(&mut self) -> Vec<String> {
+        loop {
+            let command = self.any_command().await;
+            match command[0].as_str() {
+                "CLIENT" | "INFO" => self.say("-NOPERM not here\r\n").await,
+                "XREVRANGE" | "XRANGE" => {
+                    let stream = std::mem::take(&mut self.stream_holds);
+                    self.say(if stream.is_empty() { "*0\r\n" } else { &stream })
+                        .await;
+                }
+                _ => return command,
+            }
+        }
+    }
+
+    async fn any_command(&mut self) -> Vec<String> {
         loop {
             if let Some(end) = reply::length(&self.bytes, 4) {
                 let command: Vec<_> = self.bytes.drain(..end).collect();
@@ -247,62 +268,6 @@ async fn what_gathers_during_a_flight_waits_for_its_end() {
 }
 
 #[tokio::test]
-async fn after_a_cut_what_was_not_confirmed_comes_first() {
-    let stage = Stage::new(GATHER).await;
-    stage.append(1..=4);
-    let mut session = stage.accept().await;
-    session.expect(1..=4).await;
-    session
-        .say(&format!("+OK\r\n{}*4\r\n{ID}{ID}", "+QUEUED\r\n".repeat(4)))
-        .await;
-    stage.durable(2).await;
-    drop(session);
-    stage.append(5..=6);
-    let mut session = stage.accept().await;
-    session.expect(3..=4).await;
-    session.take(2).await;
-    session.expect(5..=6).await;
-    session.take(2).await;
-    stage.durable(6).await;
-    stage.finish().await;
-}
-
-#[tokio::test]
-async fn what_was_refused_before_a_cut_is_not_lost() {
-    let stage = Stage::new(GATHER).await;
-    stage.append(1..=3);
-    let mut session = stage.accept().await;
-    session.expect(1..=3).await;
-    session.refuse(OOM).await;
-    drop(session);
-    let mut session = stage.accept().await;
-    session.expect(1..=3).await;
-    assert_eq!(stage.progress.durable(), None);
-    session.take(3).await;
-    stage.durable(3).await;
-    stage.finish().await;
-}
-
-#[tokio::test]
-async fn a_replica_is_left_for_a_new_connection() {
-    let stage = Stage::new(GATHER).await;
-    stage.append(1..=3);
-    let mut replica = stage.accept().await;
-    replica.expect(1..=3).await;
-    replica.refuse("-READONLY no writes\r\n").await;
-    let mut primary = stage.accept().await;
-    primary.expect(1..=3).await;
-    assert!(
-        stage.lane.status.problem().is_some(),
-        "a connection alone is not yet good"
-    );
-    primary.take(3).await;
-    stage.durable(3).await;
-    assert_eq!(stage.lane.status.problem(), None);
-    stage.finish().await;
-}
-
-#[tokio::test]
 async fn an_idle_connection_is_pinged() {
     let stage = Stage::new(GATHER).await;
     let mut session = stage.accept().await;
@@ -343,28 +308,4 @@ async fn the_first_frame_after_a_pause_leaves_at_once_and_the_next_ones_together
     session.take(8).await;
     stage.durable(9).await;
     stage.finish().await;
-}
-
-#[tokio::test]
-async fn what_is_left_when_giving_up_is_handed_over() {
-    let mut stage = Stage::new(GATHER).await;
-    stage.append(1..=3);
-    let mut session = stage.accept().await;
-    session.expect(1..=3).await;
-    session
-        .say(&format!("+OK\r\n{}*3\r\n{ID}", "+QUEUED\r\n".repeat(3)))
-        .await;
-    stage.durable(1).await;
-    stage.append(4..=4);
-    stage.give_up.take();
-    let left = within(stage.owner.join_next()).await.unwrap().unwrap();
-    let commands = left
-        .iter()
-        .flat_map(|batch| (0..batch.entries.len()).map(move |index| batch.command(index)));
-    let frames: Vec<_> = commands
-        .map(|command| {
-            String::from_utf8_lossy(&command[command.len() - 4..command.len() - 2]).into_owned()
-        })
-        .collect();
-    assert_eq!(frames, ["f2", "f3", "f4"]);
 }

@@ -1,0 +1,149 @@
+//! What a lane does when its connection breaks, or the server turns out to be another.
+
+use super::*;
+
+#[tokio::test]
+async fn after_a_cut_what_was_not_confirmed_comes_first() {
+    let stage = Stage::new(GATHER).await;
+    stage.append(1..=4);
+    let mut session = stage.accept().await;
+    session.expect(1..=4).await;
+    session
+        .say(&format!("+OK\r\n{}*4\r\n{ID}{ID}", "+QUEUED\r\n".repeat(4)))
+        .await;
+    stage.durable(2).await;
+    drop(session);
+    stage.append(5..=6);
+    let mut session = stage.accept().await;
+    session.expect(3..=4).await;
+    session.take(2).await;
+    session.expect(5..=6).await;
+    session.take(2).await;
+    stage.durable(6).await;
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn after_a_cut_what_had_arrived_is_not_sent_again() {
+    let stage = Stage::new(GATHER).await;
+    stage.append(1..=3);
+    let mut session = stage.accept().await;
+    session.expect(1..=3).await;
+    drop(session);
+    let mut session = stage.accept().await;
+    // Somebody else's entry, then two of ours, then the end of the stream.
+    session.stream_holds = format!(
+        "*3\r\n{}{}{}",
+        entry(7, "other"),
+        entry(8, "f1"),
+        entry(9, "f2")
+    );
+    stage.append(4..=4);
+    session.expect(3..=3).await;
+    assert_eq!(stage.progress.durable(), Some(2));
+    session.say(ID).await;
+    session.expect(4..=4).await;
+    session.say(ID).await;
+    stage.durable(4).await;
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn a_transaction_that_did_not_leave_whole_needs_no_looking_for() {
+    let stage = Stage::new(GATHER).await;
+    let large = "x".repeat(8 << 20);
+    for seq in 1..=2 {
+        let progress = Arc::clone(&stage.progress);
+        let what = What::Frame {
+            progress,
+            seq,
+            session: 1,
+        };
+        stage.lane.append_record("audio", 9, large.as_bytes(), what);
+    }
+    let mut session = stage.accept().await;
+    assert_eq!(session.command().await, ["MULTI"]);
+    drop(session);
+    let (stream, _) = within(stage.listener.accept()).await.unwrap();
+    let mut session = Session {
+        stream,
+        bytes: Vec::new(),
+        stream_holds: String::new(),
+    };
+    for (word, answer) in [
+        ("CLIENT", "+OK\r\n"),
+        ("CLIENT", "-NOPERM\r\n"),
+        ("INFO", "-NOPERM\r\n"),
+    ] {
+        assert_eq!(session.any_command().await[0], word);
+        session.say(answer).await;
+    }
+    assert_eq!(session.any_command().await, ["MULTI"]);
+}
+
+#[tokio::test]
+async fn what_was_refused_before_a_cut_is_not_lost() {
+    let stage = Stage::new(GATHER).await;
+    stage.append(1..=3);
+    let mut session = stage.accept().await;
+    session.expect(1..=3).await;
+    session.refuse(OOM).await;
+    drop(session);
+    let mut session = stage.accept().await;
+    session.expect(1..=3).await;
+    assert_eq!(stage.progress.durable(), None);
+    session.take(3).await;
+    stage.durable(3).await;
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn a_replica_is_left_for_a_new_connection() {
+    let stage = Stage::new(GATHER).await;
+    stage.append(1..=3);
+    let mut replica = stage.accept().await;
+    replica.expect(1..=3).await;
+    replica.refuse("-READONLY no writes\r\n").await;
+    let mut primary = stage.accept().await;
+    primary.expect(1..=3).await;
+    assert!(
+        stage.lane.status.problem().is_some(),
+        "a connection alone is not yet good"
+    );
+    primary.take(3).await;
+    stage.durable(3).await;
+    assert_eq!(stage.lane.status.problem(), None);
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_left_when_giving_up_is_handed_over() {
+    let mut stage = Stage::new(GATHER).await;
+    stage.append(1..=3);
+    let mut session = stage.accept().await;
+    session.expect(1..=3).await;
+    session
+        .say(&format!("+OK\r\n{}*3\r\n{ID}", "+QUEUED\r\n".repeat(3)))
+        .await;
+    stage.durable(1).await;
+    stage.append(4..=4);
+    stage.give_up.take();
+    let left = within(stage.owner.join_next()).await.unwrap().unwrap();
+    let commands = left
+        .iter()
+        .flat_map(|batch| (0..batch.entries.len()).map(move |index| batch.command(index)));
+    let frames: Vec<_> = commands
+        .map(|command| {
+            String::from_utf8_lossy(&command[command.len() - 4..command.len() - 2]).into_owned()
+        })
+        .collect();
+    assert_eq!(frames, ["f2", "f3", "f4"]);
+}
+
+/// One entry of an XRANGE reply, laid out as the test's commands are.
+fn entry(ms: u64, data: &str) -> String {
+    format!(
+        "*2\r\n$3\r\n{ms}-1\r\n*2\r\n$4\r\ndata\r\n${}\r\n{data}\r\n",
+        data.len()
+    )
+}
