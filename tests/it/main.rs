@@ -12,6 +12,8 @@ mod conversation;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod proxy;
+#[cfg(test)]
 mod redis;
 #[cfg(test)]
 mod request;

@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::{
     caller::Caller,
     conversation::{assert_proves, assert_run, begin, speak, start, stop},
+    proxy::Proxy,
     redis::Redis,
     rig::{Rig, setup},
     service::Service,
@@ -67,6 +68,62 @@ async fn redis_may_die_and_come_back() {
         (&end["frames"], &end["gaps"], &end["last_seq"]),
         (&json!(100), &json!(0), &json!(100))
     );
+}
+
+// 5.5: Redis stalls while it is written to: neither a hole nor a duplicate.
+#[tokio::test]
+async fn a_stall_leaves_neither_hole_nor_duplicate() {
+    let rig = Rig::open().await;
+    let mut socket = rig.exotel().await;
+    begin(&mut socket, "stalled", 10).await;
+    rig.redis.wait_for_frames("stalled", 10).await;
+    rig.redis.freeze();
+    speak(&mut socket, 11, 60).await;
+    degraded(&rig.service, false).await;
+    speak(&mut socket, 61, 70).await;
+    rig.redis.thaw();
+    speak(&mut socket, 71, 90).await;
+    socket.json(&stop("stalled")).await;
+    let end = rig.redis.wait_for_end("stalled").await;
+    let frames = rig.redis.frames_of("stalled").await;
+    assert_run(&frames, 1, 1, 90);
+    assert_proves(&end, &frames);
+}
+
+// 5.5: the connection breaks at any byte of a request or a reply, also of those that look for what arrived.
+#[tokio::test]
+async fn connections_cut_at_any_byte_leave_neither_hole_nor_duplicate() {
+    for seed in 1..=6 {
+        let redis = Redis::start().await;
+        let proxy = Proxy::start(redis.port(), seed).await;
+        let env = [("SUPPORT_EXOTEL", "true"), ("REDIS_URL", &proxy.url())];
+        let rig = Rig::over(redis, &env).await;
+        let mut sockets = Vec::new();
+        for call in ["one", "two", "three"] {
+            let mut socket = rig.exotel().await;
+            socket.json(&start(call)).await;
+            sockets.push((call, socket));
+        }
+        let mut spoken = 0;
+        while proxy.cuts() < 10 {
+            for (_, socket) in &mut sockets {
+                speak(socket, spoken + 1, spoken + 5).await;
+            }
+            spoken += 5;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        proxy.heal();
+        for (call, socket) in &mut sockets {
+            socket.json(&stop(call)).await;
+            let end = rig.redis.wait_for_end(call).await;
+            let frames = rig.redis.frames_of(call).await;
+            assert_run(&frames, 1, 1, spoken);
+            assert_proves(&end, &frames);
+            assert_eq!(rig.redis.ends_of(call).await.len(), 1, "seed {seed}");
+            let started = rig.redis.events_of(call, "start").await.len();
+            assert_eq!(started, 1, "seed {seed}");
+        }
+    }
 }
 
 // 5.5: the connection is cut again and again while calls talk: neither a hole nor a duplicate.

@@ -105,6 +105,10 @@ impl Redis {
         self.signal(rustix::process::Signal::CONT);
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }

@@ -49,6 +49,8 @@ pub(super) struct RedisLane {
     doubt: Doubt,
     /// Redis has refused to write: being connected does not yet mean that all is well.
     refused: bool,
+    /// This connection has delivered something.
+    landed: bool,
     spare: Batch,
     replies: BytesMut,
     timer: FineTimer,
@@ -93,6 +95,7 @@ impl RedisLane {
             marks: Marks::default(),
             doubt: Doubt::Nothing,
             refused: false,
+            landed: false,
             spare: Batch::default(),
             replies: BytesMut::with_capacity(REPLY_BUFFER_BYTES),
             timer: FineTimer::new(),
@@ -126,7 +129,6 @@ impl RedisLane {
         while !self.is_done() {
             match self.connect().await {
                 Ok(mut link) => {
-                    let connected_at = Instant::now();
                     if !self.refused {
                         self.report_up();
                     }
@@ -138,7 +140,7 @@ impl RedisLane {
                         self.doubt = link.identity.take().map_or(Doubt::Nameless, Doubt::Of);
                     }
                     self.recall();
-                    if connected_at.elapsed() > BACKOFF_MAX {
+                    if std::mem::take(&mut self.landed) {
                         backoff = BACKOFF_MIN;
                     }
                 }
@@ -284,6 +286,7 @@ impl RedisLane {
         match refusal {
             None => {
                 self.refused = false;
+                self.landed = true;
                 if self.again.is_empty() {
                     self.report_up();
                 }
