@@ -15,8 +15,10 @@ test: tools
 	cargo deny --offline check --hide-inclusion-graph bans licenses sources
 	cargo test --locked
 
-# Also what takes longer. Nothing does yet.
+# Also what takes longer: the program as it is shipped, and two thousand calls at once through it.
 test-all: test
+	cargo build --locked --release
+	cargo test --locked --release --test it -- two_thousand
 
 # The whole system at work, with nothing to set up.
 demo:

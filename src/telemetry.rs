@@ -279,8 +279,9 @@ pub fn drained(seconds: f64) {
     info!(seconds, "Drained; all frames are durable");
 }
 
-pub fn undelivered(entries: usize, place: &str) {
-    error!(entries, place, "Not delivered before the end");
+/// `destination` is where they could not go; nothing keeps them.
+pub fn undelivered(records_lost: usize, destination: &str) {
+    error!(records_lost, destination, "Not delivered before the end");
 }
 
 /// Target of the one line that no filter hides.

@@ -77,14 +77,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<ExitCode>
 const AFTER_HELP: &str = "\
 Settings come from the environment or from .env in the working directory. The most used:
   PORT                    listen port [8443]
-  REDIS_URL               redis:// or rediss://; without it frames stay in the journal
+  REDIS_URL               redis:// or rediss://; without it frames go to the journal
   SUPPORT_EXOTEL          true: accept Exotel's connections
   EXOTEL_ALLOWED_IPS, EXOTEL_BASIC_AUTH, EXOTEL_URL_TOKENS
                           which of them: by address, by password, by a token in the URL
   JWT_PUBLIC_KEY          PEM: accept custom clients whose token this key verifies
   SSL_CERT_PATH, SSL_KEY_PATH
                           serve wss:// without a proxy in front
-  JOURNAL_DIR             where frames wait while Redis is away [./data/journal]
+  JOURNAL_DIR             where frames go without a Redis [./data/journal]
   DRAIN_TIMEOUT_S         how long calls may go on after SIGTERM [25]
   RUST_LOG                which log lines are written [info]
 All of them are in .env.example. Durations are 500ms, 10s, 5m, 1h; a bare number is seconds.

@@ -31,7 +31,7 @@ pub fn run(_: Args) -> anyhow::Result<ExitCode> {
 async fn serve(prepared: Prepared) -> anyhow::Result<ExitCode> {
     warn(&prepared);
     let mut signals = StopSignals::listen().context("cannot listen for signals")?;
-    let journal = prepared.config().journal.dir.clone();
+    let destination = destination(prepared.config())?;
     let mut app = App::start(prepared)?;
     telemetry::listening(&app.address.to_string(), &app.url, app.adapter());
     tokio::select! {
@@ -46,10 +46,18 @@ async fn serve(prepared: Prepared) -> anyhow::Result<ExitCode> {
         }
     };
     if drained.undelivered > 0 {
-        telemetry::undelivered(drained.undelivered, &journal.display().to_string());
+        telemetry::undelivered(drained.undelivered, &destination);
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where records go, in words that may be logged.
+fn destination(config: &Config) -> anyhow::Result<String> {
+    Ok(match &config.publisher.destination {
+        Destination::Redis(redis) => format!("Redis at {}", redis.address()?),
+        Destination::Journal { .. } => format!("the journal in {}", config.journal.dir.display()),
+    })
 }
 
 /// What an operator should know before the first call.

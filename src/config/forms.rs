@@ -90,12 +90,13 @@ pub(super) fn credentials(text: &str) -> Result<Vec<Secret>, String> {
     items(text, 64)?.into_iter().enumerate().map(pair).collect()
 }
 
-/// Tokens that stand in a URL's path as they are.
+/// Tokens that stand in a URL's path as they are, but for a slash, which is written `%2F` there: a platform that
+/// makes secrets up may well make base64.
 pub(super) fn url_tokens(text: &str) -> Result<Vec<Secret>, String> {
     let token = |(index, item): (usize, &str)| {
         let fits = item
             .bytes()
-            .all(|b| b.is_ascii_graphic() && !b"/?#%".contains(&b));
+            .all(|b| b.is_ascii_graphic() && !b"?#%".contains(&b));
         if fits && item.len() <= NAME_CHARS_MAX {
             Ok(Secret::new(item))
         } else {
@@ -234,8 +235,8 @@ mod tests {
 
     #[test]
     fn tokens_fit_where_they_travel() {
-        assert_eq!(url_tokens("abc-1.2_~,d+e=").unwrap().len(), 2);
-        for bad in ["a/b", "a?b", "a#b", "a%20b", "a b", "é", ""] {
+        assert_eq!(url_tokens("abc-1.2_~,d+/e=").unwrap().len(), 2);
+        for bad in ["a?b", "a#b", "a%20b", "a b", "é", ""] {
             assert!(url_tokens(bad).is_err(), "{bad}");
         }
         assert!(token("abc").is_ok() && token("a b").is_err() && token("é").is_err());

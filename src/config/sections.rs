@@ -246,7 +246,7 @@ mod tests {
             &["exotel.com", "10.0.0.0/33"],
         ),
         ("TRUSTED_PROXIES", &["10.0.0.0/8"], &["render"]),
-        ("EXOTEL_URL_TOKENS", &["abc", "abc,def"], &["a/b", "a b"]),
+        ("EXOTEL_URL_TOKENS", &["abc", "abc,a/b+c="], &["a?b", "a b"]),
         (
             "JWT_PUBLIC_KEY",
             &["-----BEGIN PUBLIC KEY-----\\nAA\\n-----END PUBLIC KEY-----"],

@@ -52,15 +52,15 @@ const LISTENING: &[Var] = &[
         "SSL_CERT_PATH",
         Nothing,
         PEM,
-        "PEM file of the certificate chain: serve wss and https directly; reloaded on \
-         SIGHUP",
+        "PEM file of the certificate chain: serve wss and https directly; read at \
+         start only, no reload on SIGHUP yet",
     )
     .reloadable(),
     var(
         "SSL_KEY_PATH",
         Nothing,
         PEM,
-        "PEM file of the certificate's private key; reloaded on SIGHUP",
+        "PEM file of the certificate's private key; read at start only, no reload on SIGHUP yet",
     )
     .reloadable(),
     var(
@@ -135,13 +135,13 @@ const DESTINATION: &[Var] = &[
         "JOURNAL_DIR",
         Value("./data/journal"),
         Words("the path of a directory"),
-        "where the journal lives: the frames that Redis cannot take, or all without Redis",
+        "where the journal lives; it is written only where `PUBSUB_ADAPTER` is `journal`",
     ),
     var(
         "JOURNAL_MAX_BYTES",
         Value("1073741824"),
         Whole(1 << 20, 1 << 50),
-        "room for the journal; as the destination, the oldest is removed beyond it",
+        "room for the journal; the oldest is removed beyond it",
     ),
 ];
 
@@ -165,7 +165,8 @@ const PUBLISHED: &[Var] = &[
         "AUDIO_STREAM_RETENTION_S",
         Value("120"),
         Time(SECOND, MONTH),
-        "entries are kept about this long; 100 calls for 120 s are about 360 MB",
+        "entries are kept about this long; 100 calls at 8 kHz in frames of 20 ms for 120 s are \
+         about 490 MB, with `FRAME_FORMAT=fields` 350 MB",
     ),
     var(
         "AUDIO_STREAM_MAXLEN",
@@ -247,7 +248,7 @@ const EXOTEL: &[Var] = &[
     var(
         "EXOTEL_URL_TOKENS",
         Nothing,
-        Words("tokens without / ? # % or spaces, comma separated"),
+        Words("tokens without ? # % or spaces, comma separated"),
         "secrets, comma separated (rotation): the URL given to Exotel carries one",
     )
     .secret()

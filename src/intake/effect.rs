@@ -27,7 +27,7 @@ impl Message<'_> {
 #[derive(Debug)]
 pub struct Heard<'m> {
     pub audio: Audio<'m>,
-    /// Index of its track, for [`Intake::track`].
+    /// Index of its track, for [`super::Intake::track`].
     pub track: usize,
     pub media_ms: Option<u64>,
     /// The sender's own number for this frame.

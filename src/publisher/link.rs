@@ -61,6 +61,13 @@ pub enum LinkError {
 pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
+impl RedisSettings {
+    /// Host and port, or the path of a socket: what may be shown of the URL.
+    pub fn address(&self) -> Result<String, LinkError> {
+        Ok(read_url(self)?.0.addr().to_string())
+    }
+}
+
 impl Dial {
     /// Reads the URL and the certificates, and remembers which consumer groups to make on `stream`.
     pub(super) fn new(
@@ -68,19 +75,7 @@ impl Dial {
         stream: &str,
         groups: &[String],
     ) -> Result<Self, LinkError> {
-        let url = settings
-            .urls
-            .first()
-            .map(Secret::expose)
-            .unwrap_or_default();
-        let (plain, encrypted) = match url.split_once("://") {
-            Some(("rediss", rest)) => (format!("redis://{rest}"), true),
-            _ => (url.to_owned(), false),
-        };
-        let info = plain
-            .as_str()
-            .into_connection_info()
-            .map_err(|error| LinkError::Url(error.detail().unwrap_or("it is no URL").to_owned()))?;
+        let (info, encrypted) = read_url(settings)?;
         let tls = encrypted.then(|| client_config(settings)).transpose()?;
         let group = |name: &String| {
             let command = redis::cmd("XGROUP")
@@ -220,6 +215,24 @@ impl Link {
             }
         }
     }
+}
+
+/// What the first URL says, and whether the connection is encrypted.
+fn read_url(settings: &RedisSettings) -> Result<(ConnectionInfo, bool), LinkError> {
+    let url = settings
+        .urls
+        .first()
+        .map(Secret::expose)
+        .unwrap_or_default();
+    let (plain, encrypted) = match url.split_once("://") {
+        Some(("rediss", rest)) => (format!("redis://{rest}"), true),
+        _ => (url.to_owned(), false),
+    };
+    let info = plain
+        .as_str()
+        .into_connection_info()
+        .map_err(|error| LinkError::Url(error.detail().unwrap_or("it is no URL").to_owned()))?;
+    Ok((info, encrypted))
 }
 
 fn client_config(settings: &RedisSettings) -> Result<Arc<ClientConfig>, LinkError> {

@@ -195,10 +195,13 @@ async fn forwarded_addresses_count_only_from_trusted_proxies() {
 async fn the_url_token_may_be_a_path_segment() {
     let rig = Rig::with(&[
         ("SUPPORT_EXOTEL", "true"),
-        ("EXOTEL_URL_TOKENS", "tok-alpha-1,tok-beta-22"),
+        (
+            "EXOTEL_URL_TOKENS",
+            "tok-alpha-1,tok-beta-22,tok/gamma+3333=",
+        ),
     ])
     .await;
-    for token in ["tok-alpha-1", "tok-beta-22"] {
+    for token in ["tok-alpha-1", "tok-beta-22", "tok%2Fgamma+3333="] {
         let mut socket = rig
             .caller()
             .path(&format!("/v1/ingest/{token}"))
@@ -221,6 +224,7 @@ async fn the_url_token_may_be_a_path_segment() {
     }
     rig.assert_unseen("tok-alpha-1").await;
     rig.assert_unseen("tok-beta-22").await;
+    rig.assert_unseen("gamma").await;
     assert_eq!(rig.service.health().await["exotel_auth"], "token");
 }
 

@@ -7,8 +7,11 @@ use rustix::process::Signal;
 use tokio::time::Instant;
 
 use crate::{
+    caller::Caller,
     conversation::{assert_proves, assert_run, begin, speak, stop},
-    rig::Rig,
+    redis::Redis,
+    rig::{Rig, setup},
+    service::field,
     wait::until,
 };
 
@@ -98,4 +101,35 @@ async fn a_second_signal_exits_at_once() {
         rig.service.exit_within(Duration::from_secs(3)).await.code(),
         Some(1)
     );
+}
+
+// 1.4, 8.1: what Redis has not taken by the end is counted as lost, and the server is named without its password.
+#[tokio::test]
+async fn a_loss_at_the_end_is_told() {
+    let redis = Redis::absent();
+    let address = redis.url().replace("redis://", "");
+    let url = format!("redis://ingest:hunter22@{address}");
+    let settings = [
+        ("SUPPORT_EXOTEL", "true"),
+        ("DRAIN_TIMEOUT_S", "1"),
+        ("REDIS_URL", &url),
+    ];
+    let mut service = setup(&redis, &settings).start().await;
+    let mut socket = Caller::to(&service).connect().await;
+    begin(&mut socket, "lost", 10).await;
+    service.terminate();
+    assert_eq!(socket.rest().await.code, Some(1001));
+    assert_eq!(service.exit().await.code(), Some(1));
+    let told = service.wait_for_log("Not delivered before the end").await;
+    assert_eq!(told["level"], "ERROR");
+    // The frames, the event `start`, and the end.
+    assert_eq!(field(&told, "records_lost"), Some(&12.into()), "{told}");
+    let destination = format!("Redis at {address}");
+    assert_eq!(
+        field(&told, "destination"),
+        Some(&destination.trim_end_matches('/').into())
+    );
+    for line in service.lines() {
+        assert!(!line.contains("hunter22"), "{line}");
+    }
 }
