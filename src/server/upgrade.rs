@@ -5,16 +5,14 @@
 use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use axum::{
-    extract::{
-        Extension, Path, RawQuery, State,
-        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
-    },
+    extract::{State, ws::WebSocketUpgrade},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 
 use super::{
-    Gate, PeerAddress,
+    Gate,
+    handshake::{Asked, wants_websocket},
     routes::refuse,
     slots::{Full, Slot},
 };
@@ -27,15 +25,6 @@ use crate::{
     telemetry,
 };
 
-/// What axum took off the request.
-pub(super) struct Asked {
-    method: Method,
-    headers: HeaderMap,
-    query: Option<String>,
-    peer: PeerAddress,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-}
-
 /// The part of the path behind the route.
 enum Tail {
     None,
@@ -47,43 +36,14 @@ pub(super) async fn ingest(State(gate): State<Arc<Gate>>, asked: Asked) -> Respo
     answer(&gate, asked, &Tail::None)
 }
 
-pub(super) async fn ingest_with_token(
-    State(gate): State<Arc<Gate>>,
-    Path(token): Path<String>,
-    asked: Asked,
-) -> Response {
+pub(super) async fn ingest_with_token(State(gate): State<Arc<Gate>>, asked: Asked) -> Response {
+    let token = asked.segment.clone();
     answer(&gate, asked, &Tail::Token(token))
 }
 
-pub(super) async fn voicebot(
-    State(gate): State<Arc<Gate>>,
-    Path(session): Path<String>,
-    asked: Asked,
-) -> Response {
+pub(super) async fn voicebot(State(gate): State<Arc<Gate>>, asked: Asked) -> Response {
+    let session = asked.segment.clone();
     answer(&gate, asked, &Tail::Session(session))
-}
-
-impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Asked {
-    type Rejection = std::convert::Infallible;
-
-    async fn from_request_parts(
-        parts: &mut axum::http::request::Parts,
-        state: &S,
-    ) -> Result<Self, Self::Rejection> {
-        let Extension(peer) = Extension::<PeerAddress>::from_request_parts(parts, state)
-            .await
-            .unwrap_or(Extension(PeerAddress(
-                (IpAddr::from([0, 0, 0, 0]), 0).into(),
-            )));
-        let RawQuery(query) = RawQuery::from_request_parts(parts, state).await?;
-        Ok(Self {
-            method: parts.method.clone(),
-            headers: parts.headers.clone(),
-            query,
-            peer,
-            upgrade: WebSocketUpgrade::from_request_parts(parts, state).await,
-        })
-    }
 }
 
 fn answer(gate: &Arc<Gate>, asked: Asked, tail: &Tail) -> Response {
@@ -245,14 +205,6 @@ fn accept(
                 drop::<(_, Slot)>(alive);
             }
         })
-}
-
-fn wants_websocket(headers: &HeaderMap) -> bool {
-    let upgrades = headers.get_all(header::UPGRADE).iter();
-    upgrades
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|word| word.trim().eq_ignore_ascii_case("websocket"))
 }
 
 fn how_to_connect() -> Response {
