@@ -55,6 +55,8 @@ async fn bad_usage_is_exit_two() {
         &["frobnicate"],
         &["export"],
         &["simulate", "--calls", "many"],
+        &["simulate", "--url", "http://127.0.0.1/v1/ingest"],
+        &["simulate", "--basic", "nocolon"],
     ] {
         let outcome = command(&[], args).await;
         assert_eq!(outcome.code, Some(2), "{args:?}: {outcome:?}");
