@@ -48,28 +48,20 @@ pub(super) async fn voicebot(State(gate): State<Arc<Gate>>, asked: Asked) -> Res
 
 fn answer(gate: &Arc<Gate>, asked: Asked, tail: &Tail) -> Response {
     if asked.method != Method::GET {
-        return refuse(
+        let response = refuse(
             StatusCode::METHOD_NOT_ALLOWED,
             "method_not_allowed",
             "connect a WebSocket here, which begins with GET",
         );
+        return ([(header::ALLOW, "GET")], response).into_response();
     }
     if !wants_websocket(&asked.headers) {
         return how_to_connect();
     }
     let url = Url::read(asked.query.as_deref(), tail);
-    let forwarded = asked
-        .headers
-        .get_all("x-forwarded-for")
-        .iter()
-        .map(HeaderValue::as_bytes);
-    let client = client_ip(asked.peer.0.ip(), forwarded, gate.rules.trusted_proxies());
-    let shown = client.map_or_else(|| "unknown".to_owned(), |client| client.to_string());
-    let user_agent = asked
-        .headers
-        .get(header::USER_AGENT)
-        .map(|value| String::from_utf8_lossy(value.as_bytes()));
-    telemetry::upgrade_attempt(&shown, &user_agent.unwrap_or_default(), &url.shown);
+    let client = client_of(gate, &asked);
+    let shown = shown(client);
+    telemetry::upgrade_attempt(&shown, &user_agent(&asked.headers), &url.shown);
     let upgrade = match asked.upgrade {
         Ok(upgrade) => upgrade,
         Err(rejection) => {
@@ -112,6 +104,39 @@ fn answer(gate: &Arc<Gate>, asked: Asked, tail: &Tail) -> Response {
             refused(&refusal)
         }
     }
+}
+
+/// Where there is nothing. An upgrade is logged, since a misspelt URL is otherwise seen by nobody; its path is not, as a
+/// token may stand anywhere in it.
+pub(super) async fn nowhere(State(gate): State<Arc<Gate>>, asked: Asked) -> Response {
+    let there =
+        "there is nothing here: connect a WebSocket to /v1/ingest, or GET /health or /ready";
+    if wants_websocket(&asked.headers) {
+        let shown = shown(client_of(&gate, &asked));
+        telemetry::upgrade_attempt(&shown, &user_agent(&asked.headers), UNKNOWN_PATH);
+        telemetry::upgrade_refused(&shown, UNKNOWN_PATH, 404, "not_found", there);
+    }
+    refuse(StatusCode::NOT_FOUND, "not_found", there)
+}
+
+fn client_of(gate: &Gate, asked: &Asked) -> Option<IpAddr> {
+    let forwarded = asked.headers.get_all("x-forwarded-for").iter();
+    client_ip(
+        asked.peer.0.ip(),
+        forwarded.map(HeaderValue::as_bytes),
+        gate.rules.trusted_proxies(),
+    )
+}
+
+fn shown(client: Option<IpAddr>) -> String {
+    client.map_or_else(|| "unknown".to_owned(), |client| client.to_string())
+}
+
+fn user_agent(headers: &HeaderMap) -> Cow<'_, str> {
+    let value = headers.get(header::USER_AGENT);
+    value.map_or_else(Cow::default, |value| {
+        String::from_utf8_lossy(value.as_bytes())
+    })
 }
 
 /// Lets the request in or not; what is known of it then.
@@ -341,3 +366,4 @@ const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 const RETRY_AFTER_S: &str = "5";
 const PARAMETERS_MAX: usize = 64;
 const SHOWN_BYTES_MAX: usize = 128;
+const UNKNOWN_PATH: &str = "(a path that is none of ours)";

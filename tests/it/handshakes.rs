@@ -5,7 +5,7 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use crate::{
     keys,
-    request::{Answer, read_head},
+    request::{Answer, Request, read_head},
     rig::Rig,
 };
 
@@ -79,5 +79,34 @@ async fn a_bearer_header_stands_whatever_is_offered_beside_it() {
         let socket = caller.connect().await;
         let answered = socket.answer.header("sec-websocket-protocol");
         assert_eq!(answered, chosen, "{offered}");
+    }
+}
+
+// 6.8, 8.2: an upgrade at a path that is none of ours gets 404 and is seen in the log, without what may be a token.
+#[tokio::test]
+async fn an_upgrade_that_misses_is_logged() {
+    let rig = Rig::open().await;
+    let answer = rig
+        .caller()
+        .path("/ingest/se-cret?token=se-cret")
+        .refused()
+        .await;
+    assert_eq!(answer.status, 404);
+    assert!(answer.json().is_object());
+    rig.service
+        .wait_for_log("WebSocket upgrade attempt detected")
+        .await;
+    rig.service.wait_for_log("WebSocket upgrade refused").await;
+    rig.assert_unseen("se-cret").await;
+}
+
+// 3.1: another method is told which one is right.
+#[tokio::test]
+async fn another_method_is_told_what_is_allowed() {
+    let rig = Rig::open().await;
+    for path in ["/v1/ingest", "/v1/ingest/x", "/ws/voicebot/x"] {
+        let answer = Request::new("POST", path).send(rig.service.port()).await;
+        assert_eq!(answer.status, 405, "{path}");
+        assert_eq!(answer.header("allow"), Some("GET"), "{path}");
     }
 }
