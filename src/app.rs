@@ -10,30 +10,16 @@ use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admission::Rules,
-    auth::Verifier,
     call::Reason,
     calls::Calls,
-    clock,
-    config::{
-        Config,
-        error::{ConfigErrors, Problem},
-    },
-    connection,
+    clock, connection,
     health::Health,
+    prepared::Prepared,
     publisher::{Destination, Publisher, StartError, Undelivered},
-    server::{Gate, Server, listen},
+    server::{Gate, Server},
     shutdown::Shutdown,
     telemetry,
 };
-
-/// What the configuration names and what has been read and checked: keys, certificates.
-#[derive(Debug)]
-pub struct Prepared {
-    config: Config,
-    rules: Arc<Rules>,
-    tls: Option<Arc<rustls::ServerConfig>>,
-}
 
 /// The running service.
 #[derive(Debug)]
@@ -70,55 +56,6 @@ pub enum AppError {
 pub struct Drained {
     /// Records that were neither in Redis nor in the journal when the time was over.
     pub undelivered: usize,
-}
-
-impl Prepared {
-    /// Reads the files that the configuration names. All that is wrong with them is reported at once.
-    pub fn new(config: Config) -> Result<Self, ConfigErrors> {
-        let mut problems = Vec::new();
-        let verifier =
-            config
-                .auth
-                .public_keys
-                .as_ref()
-                .and_then(|_| match Verifier::new(&config.auth) {
-                    Ok(verifier) => Some(verifier),
-                    Err(error) => {
-                        problems.push(Problem {
-                            name: "JWT_PUBLIC_KEY".into(),
-                            value: Some("********".into()),
-                            wrong: error.to_string(),
-                            accepted: "PEM public keys: RSA, P-256 or Ed25519".into(),
-                        });
-                        None
-                    }
-                });
-        let tls = config
-            .server
-            .tls
-            .as_ref()
-            .and_then(|files| match listen::tls_config(files) {
-                Ok(tls) => Some(tls),
-                Err(error) => {
-                    problems.push(Problem {
-                        name: "SSL_CERT_PATH, SSL_KEY_PATH".into(),
-                        value: None,
-                        wrong: error.to_string(),
-                        accepted: "PEM files of a certificate chain and its key".into(),
-                    });
-                    None
-                }
-            });
-        if !problems.is_empty() {
-            return Err(ConfigErrors { problems });
-        }
-        let rules = Arc::new(Rules::new(config.admission.clone(), verifier));
-        Ok(Self { config, rules, tls })
-    }
-
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
 }
 
 impl App {

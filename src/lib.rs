@@ -45,6 +45,7 @@ pub mod config;
 pub mod app;
 pub mod demo;
 pub mod health;
+pub mod prepared;
 pub mod server;
 pub mod simulate;
 

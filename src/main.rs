@@ -7,14 +7,22 @@ use std::{
     process::ExitCode,
 };
 
-use rtaa_ingest::{cli, config::error::ConfigErrors};
+use rtaa_ingest::{
+    cli::{self, UsageError},
+    config::error::ConfigErrors,
+};
 
 fn main() -> ExitCode {
     match cli::run(std::env::args_os()) {
         Ok(code) => code,
         Err(error) => {
-            let bad_configuration = error.downcast_ref::<ConfigErrors>().is_some();
-            let code = if bad_configuration { EX_CONFIG } else { 1 };
+            let code = if error.is::<ConfigErrors>() {
+                EX_CONFIG
+            } else if error.is::<UsageError>() {
+                BAD_USAGE
+            } else {
+                1
+            };
             // Where even standard error is gone, the code still tells.
             report(&error).ok();
             ExitCode::from(code)
@@ -32,5 +40,7 @@ fn report(error: &anyhow::Error) -> io::Result<()> {
     out.flush()
 }
 
+/// The code of the command line's own refusals.
+const BAD_USAGE: u8 = 2;
 /// `sysexits.h` knows it by this name and number.
 const EX_CONFIG: u8 = 78;

@@ -29,15 +29,16 @@ pub(super) fn read<'a>(
             return Err(Refusal::unauthorized("several_authorizations", message));
         }
     };
-    let offered = offered(subprotocols)?;
-    let subprotocol = offered.map(|_| SUBPROTOCOL);
+    let offered = offered(subprotocols);
+    let subprotocol = matches!(offered, Ok(Some(_))).then_some(SUBPROTOCOL);
     match header {
+        // Enough by itself: what is offered beside it may be meant for somebody else.
         Some(Some((scheme, token))) if scheme.eq_ignore_ascii_case("bearer") => {
             return Ok(Credentials::Jwt { token, subprotocol });
         }
         _ => {}
     }
-    if let Some(token) = offered {
+    if let Some(token) = offered? {
         return Ok(Credentials::Jwt { token, subprotocol });
     }
     match header {
@@ -174,6 +175,9 @@ mod tests {
             check(&["Bearer d.e.f"], &["bearer, a.b.c"]).unwrap(),
             "jwt d.e.f bearer"
         );
-        assert_eq!(check(&["Bearer d.e.f"], &["audio"]).unwrap(), "jwt d.e.f -");
+        for beside in ["audio", "bearer", "BEARER, a.b.c"] {
+            assert_eq!(check(&["Bearer d.e.f"], &[beside]).unwrap(), "jwt d.e.f -");
+        }
+        assert_eq!(check(&["Basic azp0"], &["bearer"]), Err("bad_subprotocol"));
     }
 }

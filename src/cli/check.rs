@@ -8,15 +8,15 @@ use std::{
 };
 
 use crate::{
-    app::Prepared,
     config::{Config, vars},
+    prepared::Prepared,
 };
 
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
 pub fn run(_: Args) -> anyhow::Result<ExitCode> {
-    let prepared = Prepared::new(Config::load()?)?;
+    let prepared = Prepared::load()?;
     let config = prepared.config();
     print_warnings(config, &mut io::stderr().lock())?;
     match print_lines(config, &mut io::stdout().lock()) {

@@ -52,6 +52,15 @@ enum Command {
     Health(health::Args),
 }
 
+/// A flag whose value cannot be used, found out only after parsing: clap's own errors repeat the value, which may hold
+/// a password.
+#[derive(Debug, thiserror::Error)]
+#[error("{flag}: {wrong}")]
+pub struct UsageError {
+    pub flag: &'static str,
+    pub wrong: String,
+}
+
 /// Runs what the arguments ask for. Help and bad usage are answered here: 0 and 2.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<ExitCode> {
     let cli = match Cli::try_parse_from(args) {

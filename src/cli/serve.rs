@@ -5,18 +5,14 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use crate::{
-    app::{App, Prepared},
-    config::Config,
-    publisher::Destination,
-    shutdown::StopSignals,
-    telemetry,
+    app::App, prepared::Prepared, publisher::Destination, shutdown::StopSignals, telemetry,
 };
 
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
 pub fn run(_: Args) -> anyhow::Result<ExitCode> {
-    let prepared = Prepared::new(Config::load()?)?;
+    let prepared = Prepared::load()?;
     telemetry::init(&prepared.config().telemetry);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

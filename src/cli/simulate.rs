@@ -20,6 +20,7 @@ use tokio::{pin, select, time};
 
 use crate::{
     audio::wav::Clip,
+    cli::UsageError,
     duration,
     secret::Secret,
     simulate::{
@@ -93,7 +94,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn settings(args: Args) -> anyhow::Result<Settings> {
-    let target = Target::parse(&args.url).context("--url")?;
+    let target = Target::parse(&args.url).map_err(|error| UsageError {
+        flag: "--url",
+        wrong: error.to_string(),
+    })?;
     let sample_rate = args.sample_rate.unwrap_or_else(|| match args.dialect {
         Dialect::Exotel => target.sample_rate().unwrap_or(8_000),
         Dialect::Simple | Dialect::Binary => 24_000,
@@ -103,7 +107,10 @@ fn settings(args: Args) -> anyhow::Result<Settings> {
         .as_ref()
         .is_some_and(|pair| !pair.expose().contains(':'))
     {
-        bail!("--basic: write it as KEY:TOKEN");
+        bail!(UsageError {
+            flag: "--basic",
+            wrong: "write it as KEY:TOKEN".to_owned(),
+        });
     }
     let recording = args.wav.as_deref().map(open).transpose()?;
     let recording = recording.map(|clip| Sound::clip(clip, sample_rate));
@@ -299,9 +306,14 @@ mod tests {
         ] {
             assert!(parse(flags).is_err(), "{flags}");
         }
-        let basic = settings(parse("--basic nocolon").unwrap()).unwrap_err();
-        assert!(!basic.to_string().contains("nocolon"));
-        assert!(settings(parse("--url http://a").unwrap()).is_err());
+        for (flags, flag) in [
+            ("--basic nocolon", "--basic"),
+            ("--url http://nocolon@a", "--url"),
+        ] {
+            let error = settings(parse(flags).unwrap()).unwrap_err();
+            assert!(!error.to_string().contains("nocolon"));
+            assert_eq!(error.downcast::<UsageError>().unwrap().flag, flag);
+        }
         assert!(settings(parse("--wav /nonexistent.wav").unwrap()).is_err());
     }
 

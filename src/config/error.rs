@@ -2,12 +2,25 @@
 //!
 //! Invariant: no secret is in here. A [`Problem`] takes the value already masked where the setting is one.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
+
+use crate::{secret::Secret, server::TlsFiles};
 
 /// Every problem found; never empty when it reaches a caller.
 #[derive(Debug, thiserror::Error)]
 pub struct ConfigErrors {
     pub problems: Vec<Problem>,
+    /// What may hold problems of its own, for whoever reads it.
+    pub documents: Box<Documents>,
+}
+
+/// Settings that hold or name documents which nobody has read yet, as far as they are no problem already.
+#[derive(Debug, Clone, Default)]
+pub struct Documents {
+    pub public_keys: Option<Secret>,
+    pub server_tls: Option<TlsFiles>,
+    pub redis_ca: Option<PathBuf>,
+    pub redis_tls: Option<TlsFiles>,
 }
 
 /// One setting that cannot be used.
@@ -75,6 +88,7 @@ mod tests {
                 problem("REDIS_URL", None),
                 problem("HOST", Some(&long)),
             ],
+            documents: Box::default(),
         };
         let text = errors.to_string();
         let lines: Vec<&str> = text.lines().collect();

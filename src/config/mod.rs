@@ -35,7 +35,7 @@ use crate::{
 };
 
 use environment::Environment;
-use error::ConfigErrors;
+use error::{ConfigErrors, Documents};
 use reader::{Noted, Reader};
 use value::Value;
 use var::Var;
@@ -61,6 +61,7 @@ pub struct Config {
     pub ops_token: Option<Secret>,
     /// What is no error and still not as meant, in sentences.
     pub warnings: Vec<String>,
+    pub documents: Documents,
     values: Vec<Value>,
 }
 
@@ -130,10 +131,12 @@ impl Config {
             Ok(config) if reader.problems.is_empty() => Ok(Self {
                 values: reader.values,
                 warnings: reader.warnings,
+                documents: reader.documents,
                 ..config
             }),
             Ok(_) | Err(Noted) => Err(ConfigErrors {
                 problems: reader.problems,
+                documents: Box::new(reader.documents),
             }),
         }
     }
@@ -174,6 +177,7 @@ impl Config {
             outbound_buffer: outbound_buffer?,
             ops_token: ops_token?,
             warnings: Vec::new(),
+            documents: Documents::default(),
             values: Vec::new(),
         })
     }

@@ -96,6 +96,12 @@ fn redis(reader: &mut Reader) -> Result<Option<RedisSettings>, Noted> {
     let tls_ca = reader.optional("REDIS_TLS_CA", forms::path);
     let tls_client = sections::files(reader, "REDIS_TLS_CERT", "REDIS_TLS_KEY");
     let topology = topology(reader);
+    if let Ok(Some(urls)) = &urls
+        && urls.iter().any(|url| url.scheme == Scheme::Tls)
+    {
+        reader.documents.redis_ca = tls_ca.clone().ok().flatten();
+        reader.documents.redis_tls = tls_client.clone().ok().flatten();
+    }
     let (urls, tls_ca, tls_client, topology) = (urls?, tls_ca?, tls_client?, topology?);
     let Some(urls) = urls else {
         return match setting_of(&topology) {

@@ -8,7 +8,7 @@ use std::{io, path::Path, time::Duration};
 use super::{
     accepts,
     environment::{Environment, Source},
-    error::Problem,
+    error::{Documents, Problem},
     value::Value,
     var::{Fallback, Var},
     vars,
@@ -21,6 +21,7 @@ pub(super) struct Reader {
     pub(super) values: Vec<Value>,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<String>,
+    pub(super) documents: Documents,
 }
 
 /// The value cannot be used and the reader has noted why.
@@ -36,6 +37,7 @@ impl Reader {
             values: Vec::new(),
             problems: std::mem::take(&mut environment.problems),
             warnings: std::mem::take(&mut environment.warnings),
+            documents: Documents::default(),
         };
         for var in vars::all() {
             let value = reader.gather(var, &environment, read_file);

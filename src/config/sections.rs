@@ -18,6 +18,7 @@ pub(super) fn server(reader: &mut Reader) -> Result<server::Settings, Noted> {
     let host = reader.required("HOST", forms::address);
     let port = reader.whole("PORT");
     let tls = files(reader, "SSL_CERT_PATH", "SSL_KEY_PATH");
+    reader.documents.server_tls = tls.clone().ok().flatten();
     let max_connections = reader.whole("MAX_CONNECTIONS");
     let max_connections_per_ip = reader.whole("MAX_CONNECTIONS_PER_IP");
     let handshake_timeout = reader.time("HANDSHAKE_TIMEOUT_S");
@@ -76,6 +77,7 @@ pub(super) fn admission(reader: &mut Reader) -> Result<admission::Settings, Note
 
 pub(super) fn auth(reader: &mut Reader) -> Result<auth::Settings, Noted> {
     let public_keys = reader.optional("JWT_PUBLIC_KEY", forms::public_keys);
+    reader.documents.public_keys = public_keys.clone().ok().flatten();
     let jwks_url = reader.optional("JWT_JWKS_URL", urls::key_set);
     let issuer = reader.optional("JWT_ISSUER", forms::name);
     let audience = reader.optional("JWT_AUDIENCE", forms::name);

@@ -60,6 +60,11 @@ where
     }
 
     fn open(&mut self, opening: Opening, now: Now) {
+        if self.is_custom() {
+            // Of a call that another follows, what is durable now is the last that its client hears.
+            self.acknowledge(ANY_NEWS);
+            self.socket.settle_ack();
+        }
         if let Some(current) = self
             .current
             .take_if(|current| current.opening.name != opening.name || current.call.is_ended())

@@ -62,6 +62,13 @@ where
         self.ack = Some(seq);
     }
 
+    /// Lets no later ack overtake the one that waits: the next may be of another call.
+    pub(super) fn settle_ack(&mut self) {
+        if self.outgoing.len() < OUTGOING_MAX {
+            self.push_ack();
+        }
+    }
+
     pub(super) fn send_ping(&mut self) {
         if self.outgoing.len() < OUTGOING_MAX {
             self.outgoing

@@ -17,9 +17,10 @@ use self::{
     scratch::Scratch,
 };
 use crate::{
-    app::{App, AppError, Prepared},
+    app::{App, AppError},
     config::{Config, error::ConfigErrors},
     journal::{error::ReadError, reader::Reader},
+    prepared::Prepared,
     shutdown::StopSignals,
     simulate::{
         self, Dialect, PlayError, Settings,

@@ -135,14 +135,14 @@ impl<'a> Envelope<'a> {
                 payload: self.media.payload,
                 offset_ms: self.media.timestamp.integer(),
                 chunk: self.media.chunk.integer(),
-                track: self.media.track.or(self.track).into_string(),
-                stream_sid: self.flat.stream_sid.or(self.media.stream_sid).into_string(),
+                track: self.media.track.or(self.track).into_text(),
+                stream_sid: self.flat.stream_sid.or(self.media.stream_sid).into_text(),
                 seq: None,
             }),
             "audio" => Inbound::Media(Media {
                 payload: self.data,
-                track: self.track.into_string(),
-                stream_sid: self.flat.stream_sid.into_string(),
+                track: self.track.into_text(),
+                stream_sid: self.flat.stream_sid.into_text(),
                 seq: self.seq.integer(),
                 ..Media::default()
             }),
@@ -258,6 +258,28 @@ mod tests {
             media(r#"{"event":"media","media":[1,{"payload":"x"}]}"#).payload,
             Scalar::Nothing
         );
+    }
+
+    #[test]
+    fn ids_and_tracks_may_be_numbers_and_numbers_may_have_a_point() {
+        let media = media(
+            r#"{"event":"media","stream_sid":55,"track":"","media":{"track":2,"chunk":3.0,"timestamp":4e1,"payload":""}}"#,
+        );
+        assert_eq!(media.stream_sid.as_deref(), Some("55"));
+        assert_eq!(media.track.as_deref(), Some("2"));
+        assert_eq!((media.offset_ms, media.chunk), (Some(40), Some(3)));
+        for (text, expected) in [
+            ("9.0", Some(9)),
+            ("9007199254740992.0", Some(9_007_199_254_740_992)),
+            ("0.0", Some(0)),
+            ("9.5", None),
+            ("-1", None),
+            ("-1.0", None),
+            ("1e300", None),
+        ] {
+            let scalar: Scalar<'_> = serde_json::from_str(text).unwrap();
+            assert_eq!(scalar.integer(), expected, "{text}");
+        }
     }
 
     #[test]

@@ -13,8 +13,9 @@ pub enum Scalar<'a> {
     /// Missing or null.
     #[default]
     Nothing,
-    /// There, but neither a string nor a number.
+    /// There, but neither a string nor a number nor a truth value.
     Odd,
+    Flag(bool),
     Text(Cow<'a, str>),
     Number(f64),
     Integer(u64),
@@ -24,7 +25,7 @@ impl<'a> Scalar<'a> {
     /// As text; empty text counts as nothing.
     pub fn text(&self) -> Option<Cow<'_, str>> {
         match self {
-            Self::Nothing | Self::Odd => None,
+            Self::Nothing | Self::Odd | Self::Flag(_) => None,
             Self::Text(text) if text.is_empty() => None,
             Self::Text(text) => Some(Cow::Borrowed(text)),
             Self::Number(number) => Some(Cow::Owned(number.to_string())),
@@ -42,7 +43,8 @@ impl<'a> Scalar<'a> {
         match self {
             Self::Integer(integer) => Some(*integer),
             Self::Text(text) => text.trim().parse().ok(),
-            Self::Nothing | Self::Odd | Self::Number(_) => None,
+            Self::Number(number) => whole(*number),
+            Self::Nothing | Self::Odd | Self::Flag(_) => None,
         }
     }
 
@@ -59,6 +61,15 @@ impl<'a> Scalar<'a> {
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         if self.is_some() { self } else { other }
+    }
+
+    /// As text that lives as long as the message; empty text counts as nothing.
+    pub fn into_text(self) -> Option<Cow<'a, str>> {
+        match self {
+            Self::Text(text) if !text.is_empty() => Some(text),
+            Self::Text(_) => None,
+            number => number.owned().map(Cow::Owned),
+        }
     }
 
     /// The string itself, borrowed from the message unless it had escapes; `None` for anything but a string.
@@ -109,8 +120,8 @@ impl<'de> Visitor<'de> for ScalarVisitor {
         Ok(Scalar::Number(number))
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Scalar::Odd)
+    fn visit_bool<E>(self, flag: bool) -> Result<Self::Value, E> {
+        Ok(Scalar::Flag(flag))
     }
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
@@ -202,6 +213,20 @@ impl<'de, T: Slots<'de>> Loose<T> {
         Loose(T::default())
     }
 }
+
+/// `40.0` is 40 to whoever writes JSON.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "whole and in range, as was just looked up"
+)]
+fn whole(number: f64) -> Option<u64> {
+    let is_whole = number.fract() == 0.0 && (0.0..=WHOLE_MAX).contains(&number);
+    is_whole.then_some(number as u64)
+}
+
+/// 2^53: beyond it a float no longer tells neighbours apart.
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// Puts the next value into `slot` unless it says nothing.
 pub fn fill<'de, A: MapAccess<'de>>(slot: &mut Scalar<'de>, map: &mut A) -> Result<(), A::Error> {

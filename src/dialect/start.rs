@@ -25,17 +25,17 @@ pub struct Start {
     pub custom_parameters: Parameters,
 }
 
-/// Names and values, few and short.
+/// Names and values, few and short, no name twice.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    /// Adds one; beyond the limits it is cut or left out.
+    /// Adds one; beyond the limits it is cut or left out, and of one name the first stays.
     pub fn add(&mut self, name: &str, value: &str) {
-        if self.0.len() < PARAMETERS_MAX {
-            let name = clip(name, PARAMETER_NAME_BYTES_MAX).to_owned();
-            self.0
-                .push((name, clip(value, PARAMETER_VALUE_BYTES_MAX).to_owned()));
+        let name = clip(name, PARAMETER_NAME_BYTES_MAX);
+        if self.0.len() < PARAMETERS_MAX && self.0.iter().all(|(known, _)| known != name) {
+            let value = clip(value, PARAMETER_VALUE_BYTES_MAX);
+            self.0.push((name.to_owned(), value.to_owned()));
         }
     }
 
@@ -163,11 +163,16 @@ struct CustomSlots(Vec<(String, String)>);
 
 impl<'de> Slots<'de> for CustomSlots {
     fn put<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        let value = map.next_value::<Scalar<'de>>()?;
-        if let Some(text) = value.text()
+        let value = match map.next_value::<Scalar<'de>>()? {
+            Scalar::Flag(flag) => Some(flag.to_string()),
+            value => value.owned(),
+        };
+        if let Some(text) = value
             && self.0.len() < PARAMETERS_MAX
         {
-            self.0.push((key.to_owned(), text.into_owned()));
+            // As everywhere in JSON, of repeated members the last holds.
+            self.0.retain(|(known, _)| known != key);
+            self.0.push((key.to_owned(), text));
         }
         Ok(())
     }
@@ -273,5 +278,14 @@ mod tests {
             many.join(",")
         ));
         assert_eq!(start.custom_parameters.iter().count(), PARAMETERS_MAX);
+    }
+
+    #[test]
+    fn no_custom_parameter_is_there_twice_or_lost_for_its_type() {
+        let start = start(
+            r#"{"event":"start","custom_parameters":{"a":"flat","c":"3"},"start":{"custom_parameters":{"a":"old","b":true,"a":"new","d":null,"e":[1]}}}"#,
+        );
+        let found: Vec<_> = start.custom_parameters.iter().collect();
+        assert_eq!(found, [("b", "true"), ("a", "new"), ("c", "3")]);
     }
 }

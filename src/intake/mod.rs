@@ -60,8 +60,10 @@ pub struct Intake {
 struct Current {
     name: CallName,
     format: Format,
-    /// Whether a start named it; else it is provisional.
+    /// Whether a start has announced it.
     started: bool,
+    /// Whether that start gave it its name; else the name is provisional.
+    named: bool,
 }
 
 #[derive(Debug)]

@@ -28,13 +28,16 @@ impl Intake {
     }
 
     fn open_started(&mut self, name: CallName, format: Format, start: Start) {
-        let same = match &self.current {
+        let ids = [&start.call_sid, &start.interaction_id];
+        let named = ids.contains(&&Some(name.interaction_id.clone()));
+        let same = match &mut self.current {
             Some(current) if current.name == name && current.started => {
+                current.named |= named;
                 self.answer_start();
                 return;
             }
             Some(current) if current.name == name => true,
-            Some(current) if current.started => {
+            Some(current) if current.named => {
                 self.effects.push_back(Effect::End(Reason::Restarted));
                 false
             }
@@ -90,6 +93,7 @@ impl Intake {
                 name,
                 format,
                 started: true,
+                named,
             },
             keeps_samples,
         );
@@ -128,6 +132,7 @@ impl Intake {
                             name,
                             format,
                             started: false,
+                            named: false,
                         },
                         false,
                     );

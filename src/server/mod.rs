@@ -3,6 +3,7 @@
 //! What the routes do is in `routes.rs` and `upgrade.rs`. Accepting goes on while the service drains, so that health
 //! checks and refusals are answered to the end. Invariant: a peer that does not finish its handshake in time is gone.
 
+mod handshake;
 pub mod listen;
 mod routes;
 mod slots;

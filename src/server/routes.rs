@@ -22,12 +22,13 @@ pub(super) fn routes(gate: Arc<Gate>) -> Router {
         .route("/health", get(health))
         .route("/ready", get(ready))
         .method_not_allowed_fallback(async || {
-            refuse(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "use GET here")
+            refuse(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "use GET here",
+            )
         })
-        .fallback(async || {
-            let there = "there is nothing here: connect a WebSocket to /v1/ingest, or GET /health or /ready";
-            refuse(StatusCode::NOT_FOUND, "not_found", there)
-        })
+        .fallback(upgrade::nowhere)
         .with_state(gate)
 }
 

@@ -5,16 +5,14 @@
 use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use axum::{
-    extract::{
-        Extension, Path, RawQuery, State,
-        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
-    },
+    extract::{State, ws::WebSocketUpgrade},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 
 use super::{
-    Gate, PeerAddress,
+    Gate,
+    handshake::{Asked, wants_websocket},
     routes::refuse,
     slots::{Full, Slot},
 };
@@ -27,15 +25,6 @@ use crate::{
     telemetry,
 };
 
-/// What axum took off the request.
-pub(super) struct Asked {
-    method: Method,
-    headers: HeaderMap,
-    query: Option<String>,
-    peer: PeerAddress,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-}
-
 /// The part of the path behind the route.
 enum Tail {
     None,
@@ -47,69 +36,32 @@ pub(super) async fn ingest(State(gate): State<Arc<Gate>>, asked: Asked) -> Respo
     answer(&gate, asked, &Tail::None)
 }
 
-pub(super) async fn ingest_with_token(
-    State(gate): State<Arc<Gate>>,
-    Path(token): Path<String>,
-    asked: Asked,
-) -> Response {
+pub(super) async fn ingest_with_token(State(gate): State<Arc<Gate>>, asked: Asked) -> Response {
+    let token = asked.segment.clone();
     answer(&gate, asked, &Tail::Token(token))
 }
 
-pub(super) async fn voicebot(
-    State(gate): State<Arc<Gate>>,
-    Path(session): Path<String>,
-    asked: Asked,
-) -> Response {
+pub(super) async fn voicebot(State(gate): State<Arc<Gate>>, asked: Asked) -> Response {
+    let session = asked.segment.clone();
     answer(&gate, asked, &Tail::Session(session))
-}
-
-impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Asked {
-    type Rejection = std::convert::Infallible;
-
-    async fn from_request_parts(
-        parts: &mut axum::http::request::Parts,
-        state: &S,
-    ) -> Result<Self, Self::Rejection> {
-        let Extension(peer) = Extension::<PeerAddress>::from_request_parts(parts, state)
-            .await
-            .unwrap_or(Extension(PeerAddress(
-                (IpAddr::from([0, 0, 0, 0]), 0).into(),
-            )));
-        let RawQuery(query) = RawQuery::from_request_parts(parts, state).await?;
-        Ok(Self {
-            method: parts.method.clone(),
-            headers: parts.headers.clone(),
-            query,
-            peer,
-            upgrade: WebSocketUpgrade::from_request_parts(parts, state).await,
-        })
-    }
 }
 
 fn answer(gate: &Arc<Gate>, asked: Asked, tail: &Tail) -> Response {
     if asked.method != Method::GET {
-        return refuse(
+        let response = refuse(
             StatusCode::METHOD_NOT_ALLOWED,
             "method_not_allowed",
             "connect a WebSocket here, which begins with GET",
         );
+        return ([(header::ALLOW, "GET")], response).into_response();
     }
     if !wants_websocket(&asked.headers) {
         return how_to_connect();
     }
     let url = Url::read(asked.query.as_deref(), tail);
-    let forwarded = asked
-        .headers
-        .get_all("x-forwarded-for")
-        .iter()
-        .map(HeaderValue::as_bytes);
-    let client = client_ip(asked.peer.0.ip(), forwarded, gate.rules.trusted_proxies());
-    let shown = client.map_or_else(|| "unknown".to_owned(), |client| client.to_string());
-    let user_agent = asked
-        .headers
-        .get(header::USER_AGENT)
-        .map(|value| String::from_utf8_lossy(value.as_bytes()));
-    telemetry::upgrade_attempt(&shown, &user_agent.unwrap_or_default(), &url.shown);
+    let client = client_of(gate, &asked);
+    let shown = shown(client);
+    telemetry::upgrade_attempt(&shown, &user_agent(&asked.headers), &url.shown);
     let upgrade = match asked.upgrade {
         Ok(upgrade) => upgrade,
         Err(rejection) => {
@@ -152,6 +104,39 @@ fn answer(gate: &Arc<Gate>, asked: Asked, tail: &Tail) -> Response {
             refused(&refusal)
         }
     }
+}
+
+/// Where there is nothing. An upgrade is logged, since a misspelt URL is otherwise seen by nobody; its path is not, as a
+/// token may stand anywhere in it.
+pub(super) async fn nowhere(State(gate): State<Arc<Gate>>, asked: Asked) -> Response {
+    let there =
+        "there is nothing here: connect a WebSocket to /v1/ingest, or GET /health or /ready";
+    if wants_websocket(&asked.headers) {
+        let shown = shown(client_of(&gate, &asked));
+        telemetry::upgrade_attempt(&shown, &user_agent(&asked.headers), UNKNOWN_PATH);
+        telemetry::upgrade_refused(&shown, UNKNOWN_PATH, 404, "not_found", there);
+    }
+    refuse(StatusCode::NOT_FOUND, "not_found", there)
+}
+
+fn client_of(gate: &Gate, asked: &Asked) -> Option<IpAddr> {
+    let forwarded = asked.headers.get_all("x-forwarded-for").iter();
+    client_ip(
+        asked.peer.0.ip(),
+        forwarded.map(HeaderValue::as_bytes),
+        gate.rules.trusted_proxies(),
+    )
+}
+
+fn shown(client: Option<IpAddr>) -> String {
+    client.map_or_else(|| "unknown".to_owned(), |client| client.to_string())
+}
+
+fn user_agent(headers: &HeaderMap) -> Cow<'_, str> {
+    let value = headers.get(header::USER_AGENT);
+    value.map_or_else(Cow::default, |value| {
+        String::from_utf8_lossy(value.as_bytes())
+    })
 }
 
 /// Lets the request in or not; what is known of it then.
@@ -246,14 +231,6 @@ fn accept(
                 drop::<(_, Slot)>(alive);
             }
         })
-}
-
-fn wants_websocket(headers: &HeaderMap) -> bool {
-    let upgrades = headers.get_all(header::UPGRADE).iter();
-    upgrades
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|word| word.trim().eq_ignore_ascii_case("websocket"))
 }
 
 fn how_to_connect() -> Response {
@@ -390,3 +367,4 @@ const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 const RETRY_AFTER_S: &str = "5";
 const PARAMETERS_MAX: usize = 64;
 const SHOWN_BYTES_MAX: usize = 128;
+const UNKNOWN_PATH: &str = "(a path that is none of ours)";

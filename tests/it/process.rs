@@ -55,6 +55,8 @@ async fn bad_usage_is_exit_two() {
         &["frobnicate"],
         &["export"],
         &["simulate", "--calls", "many"],
+        &["simulate", "--url", "http://127.0.0.1/v1/ingest"],
+        &["simulate", "--basic", "nocolon"],
     ] {
         let outcome = command(&[], args).await;
         assert_eq!(outcome.code, Some(2), "{args:?}: {outcome:?}");
@@ -76,6 +78,8 @@ async fn bad_configuration_is_exit_78_with_every_error() {
         ("AUDIO_STREAM_RETENTION_S", "5"),
         ("AUDIO_STREAM_MAXLEN", "5"),
         ("JOURNAL_MAX_BYTES", "17"),
+        ("SSL_CERT_PATH", "no-cert.pem"),
+        ("SSL_KEY_PATH", "no-key.pem"),
     ];
     for args in [&["serve"][..], &[], &["check"]] {
         let outcome = command(&env, args).await;
@@ -240,6 +244,20 @@ async fn half_a_key_pair_is_an_error() {
         let outcome = command(env, &["serve"]).await;
         assert_eq!(outcome.code, Some(78), "{env:?}: {outcome:?}");
         assert!(outcome.stderr.contains("SSL_"), "{outcome:?}");
+    }
+}
+
+// 1.3: a certificate of Redis that cannot be read is a configuration error that names its variable; `check` finds it too.
+#[tokio::test]
+async fn a_missing_authority_is_an_error() {
+    let env = [
+        ("REDIS_URL", "rediss://127.0.0.1:1"),
+        ("REDIS_TLS_CA", "none.pem"),
+    ];
+    for args in [["serve"], ["check"]] {
+        let outcome = command(&env, &args).await;
+        assert_eq!(outcome.code, Some(78), "{args:?}: {outcome:?}");
+        assert!(outcome.stderr.contains("REDIS_TLS_CA"), "{outcome:?}");
     }
 }
 

@@ -171,3 +171,17 @@ async fn a_lane_without_room_stops_the_reading_and_nothing_is_lost() {
     assert_eq!(first + second + stage.published().len(), FRAMES + 1);
     assert!(!peer.heard().iter().any(|heard| heard.starts_with("close")));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_durable_of_a_call_is_acked_before_the_next_begins() {
+    let mut stage = Stage::new();
+    let peer = stage.custom().await;
+    peer.send_frames(3).await;
+    stage.lane.confirm(3);
+    settle().await;
+    assert_eq!(peer.heard(), [started(1)], "no interval is full");
+    peer.say(r#"{"event":"start","interaction_id":"other"}"#)
+        .await;
+    let next = r#"{"event":"started","interaction_id":"other","next_seq":1}"#;
+    assert_eq!(peer.heard(), [ack(3), next.to_owned()]);
+}

@@ -212,3 +212,26 @@ fn custom_parameters_are_the_starts_and_then_the_urls() {
         "open acme/c1 start 8000 pcm16 queue=sales agent=7",
     );
 }
+
+#[test]
+fn a_start_without_an_id_leaves_the_naming_to_a_later_one() {
+    let mut facts = exotel();
+    facts.hints.call = Some("q1".to_owned());
+    check(
+        facts,
+        r#"{"event":"start"}
+           hex 0102
+           {"event":"start","start":{"account_sid":"acme"}}
+           {"event":"start","start":{"call_sid":"c1"}}
+           hex 0304
+           {"event":"start","start":{"call_sid":"c2"}}"#,
+        "open acme/q1 start 8000 pcm16
+         audio 8000 0102
+         event renamed q1 c1
+         end renamed
+         open acme/c1 start 8000 pcm16
+         audio 8000 0304
+         end restarted
+         open acme/c2 start 8000 pcm16",
+    );
+}

@@ -1,0 +1,121 @@
+//! What is taken off a request to a WebSocket path, before anybody decides about it.
+//!
+//! Deciding is `upgrade.rs`'s. Invariant: whatever RFC 9110 and 6455 allow a client to write is read, and nothing in
+//! path or headers is answered by anybody but us.
+
+use std::{convert::Infallible, net::IpAddr};
+
+use axum::{
+    extract::{
+        Extension, FromRequestParts, Path, RawQuery,
+        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+    },
+    http::{
+        HeaderMap, HeaderName, HeaderValue, Method,
+        header::{CONNECTION, UPGRADE},
+        request::Parts,
+    },
+};
+
+use super::PeerAddress;
+
+/// What axum took off the request.
+pub(super) struct Asked {
+    pub(super) method: Method,
+    pub(super) headers: HeaderMap,
+    /// The last segment of the path with its escapes undone, or as it is written where they are no UTF-8.
+    pub(super) segment: String,
+    pub(super) query: Option<String>,
+    pub(super) peer: PeerAddress,
+    pub(super) upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Asked {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let Extension(peer) = Extension::<PeerAddress>::from_request_parts(parts, state)
+            .await
+            .unwrap_or(Extension(PeerAddress(
+                (IpAddr::from([0, 0, 0, 0]), 0).into(),
+            )));
+        let RawQuery(query) = RawQuery::from_request_parts(parts, state).await?;
+        let segment = match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(segment)) => segment,
+            Err(_) => last_segment(parts.uri.path()).to_owned(),
+        };
+        gather(&mut parts.headers, &UPGRADE, "websocket");
+        gather(&mut parts.headers, &CONNECTION, "upgrade");
+        Ok(Self {
+            method: parts.method.clone(),
+            headers: parts.headers.clone(),
+            segment,
+            query,
+            peer,
+            upgrade: WebSocketUpgrade::from_request_parts(parts, state).await,
+        })
+    }
+}
+
+pub(super) fn wants_websocket(headers: &HeaderMap) -> bool {
+    lists(headers, &UPGRADE, "websocket")
+}
+
+/// Leaves of a list the one word that matters, if it is there: the list may stand in several headers, and axum looks
+/// at the first of them alone.
+fn gather(headers: &mut HeaderMap, name: &HeaderName, word: &'static str) {
+    if lists(headers, name, word) {
+        headers.insert(name, HeaderValue::from_static(word));
+    }
+}
+
+fn lists(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
+    let values = headers.get_all(name).iter();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|listed| listed.trim().eq_ignore_ascii_case(word))
+}
+
+fn last_segment(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(values: &[&'static str]) -> HeaderMap {
+        let values = values.iter().map(|value| HeaderValue::from_static(value));
+        values.map(|value| (CONNECTION, value)).collect()
+    }
+
+    #[test]
+    fn a_word_is_found_wherever_the_list_holds_it() {
+        for (values, found) in [
+            (&["Upgrade"][..], true),
+            (&["keep-alive,\tUPGRADE "], true),
+            (&["keep-alive", "upgrade"], true),
+            (&["keep-alive", "x, upgrade, y"], true),
+            (&["upgraded"], false),
+            (&["keep-alive"], false),
+            (&[], false),
+        ] {
+            let mut headers = headers(values);
+            assert_eq!(lists(&headers, &CONNECTION, "upgrade"), found, "{values:?}");
+            gather(&mut headers, &CONNECTION, "upgrade");
+            let left: Vec<_> = headers.get_all(CONNECTION).iter().collect();
+            if found {
+                assert_eq!(left, ["upgrade"], "{values:?}");
+            } else {
+                assert_eq!(left, values, "{values:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_segment_is_what_follows_the_last_slash() {
+        assert_eq!(last_segment("/ws/voicebot/%ff"), "%ff");
+        assert_eq!(last_segment(""), "");
+    }
+}
