@@ -29,6 +29,7 @@ pub struct App {
     /// Where a client connects.
     pub url: String,
     connections: Arc<connection::Shared>,
+    gate: Arc<Gate>,
     drain_timeout: Duration,
     server: JoinSet<()>,
     stop_server: CancellationToken,
@@ -60,14 +61,11 @@ pub struct Drained {
 
 impl App {
     /// Starts everything; the service takes calls when this returns.
-    pub fn start(prepared: Prepared) -> Result<Self, AppError> {
-        let Prepared {
-            mut config,
-            rules,
-            tls,
-        } = prepared;
+    pub fn start(prepared: &Prepared) -> Result<Self, AppError> {
+        let config = prepared.config();
+        let mut settings = config.server.clone();
         let mut problems = Vec::new();
-        raise_open_files(&mut config.server.max_connections, &mut problems);
+        raise_open_files(&mut settings.max_connections, &mut problems);
         if matches!(
             config.publisher.destination,
             Destination::Journal { meant: false }
@@ -83,17 +81,15 @@ impl App {
             settings: config.connection.clone(),
             shutdown,
         });
-        let secure = tls.is_some();
-        let gate = Gate::new(
-            &config.server,
-            rules,
-            config.default_tenant.into(),
+        let gate = Arc::new(Gate::new(
+            &settings,
+            prepared,
             health.clone(),
             Arc::clone(&connections),
-        );
-        let (host, port) = (config.server.host, config.server.port);
+        ));
+        let (host, port) = (settings.host, settings.port);
         let listen = |source| AppError::Listen { host, port, source };
-        let server = Server::bind(&config.server, tls, Arc::new(gate)).map_err(listen)?;
+        let server = Server::bind(&settings, Arc::clone(&gate)).map_err(listen)?;
         let address = server.address().map_err(listen)?;
         let stop_server = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -106,19 +102,25 @@ impl App {
         };
         let url = format!(
             "{}://{host}:{}/v1/ingest",
-            if secure { "wss" } else { "ws" },
+            if prepared.tls.is_some() { "wss" } else { "ws" },
             address.port()
         );
         Ok(Self {
             address,
             url,
             connections,
-            drain_timeout: config.server.drain_timeout,
+            gate,
+            drain_timeout: settings.drain_timeout,
             server: tasks,
             stop_server,
             lanes,
             give_up,
         })
+    }
+
+    /// Admits from now on by these rules and with this certificate; live calls are not touched.
+    pub fn reload(&self, fresh: &Prepared) {
+        self.gate.reload(fresh);
     }
 
     /// `redis_streams` or `journal`.

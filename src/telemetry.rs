@@ -271,6 +271,17 @@ pub(crate) fn journal_notice(text: &str) {
     warn!(detail = text, "Journal");
 }
 
+pub fn reloaded() {
+    info!("Settings, keys and certificates were read again");
+}
+
+pub fn reload_failed(errors: &str) {
+    error!(
+        errors,
+        "Settings could not be read again; everything stays as it was"
+    );
+}
+
 pub fn draining(calls: usize, seconds: u64) {
     info!(calls, seconds, "Draining: no new calls, live ones may end");
 }

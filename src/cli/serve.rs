@@ -5,7 +5,12 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use crate::{
-    app::App, prepared::Prepared, publisher::Destination, shutdown::StopSignals, telemetry,
+    app::App,
+    config::Config,
+    prepared::Prepared,
+    publisher::Destination,
+    shutdown::{Asked, Signals},
+    telemetry,
 };
 
 #[derive(Debug, clap::Args)]
@@ -24,19 +29,24 @@ pub fn run(_: Args) -> anyhow::Result<ExitCode> {
     code
 }
 
-async fn serve(prepared: Prepared) -> anyhow::Result<ExitCode> {
+async fn serve(mut prepared: Prepared) -> anyhow::Result<ExitCode> {
     warn(&prepared);
-    let mut signals = StopSignals::listen().context("cannot listen for signals")?;
+    let mut signals = Signals::listen().context("cannot listen for signals")?;
     let destination = destination(prepared.config())?;
-    let mut app = App::start(prepared)?;
+    let mut app = App::start(&prepared)?;
     telemetry::listening(&app.address.to_string(), &app.url, app.adapter());
-    tokio::select! {
-        () = signals.next() => {}
-        () = app.failed() => anyhow::bail!("a part of the service has stopped unexpectedly; see the log"),
+    loop {
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Stop => break,
+                Asked::Reload => reload(&mut prepared, &app),
+            },
+            () = app.failed() => anyhow::bail!("a part of the service has stopped unexpectedly; see the log"),
+        }
     }
     let drained = tokio::select! {
         drained = app.drain() => drained,
-        () = signals.next() => {
+        () = signals.stop() => {
             telemetry::warning("a second signal: exiting at once");
             return Ok(ExitCode::FAILURE);
         }
@@ -46,6 +56,26 @@ async fn serve(prepared: Prepared) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads settings, files and certificates again, and uses what may change under live calls (2.1). What cannot be
+/// read leaves everything as it was.
+fn reload(prepared: &mut Prepared, app: &App) {
+    let fresh = match Prepared::load() {
+        Ok(fresh) => fresh,
+        Err(errors) => return telemetry::reload_failed(&errors.to_string()),
+    };
+    for var in fresh.config().changed_since(prepared.config()) {
+        if !var.reloadable {
+            telemetry::warning(&format!(
+                "{} has changed, which takes effect at the next start only",
+                var.name
+            ));
+        }
+    }
+    app.reload(&fresh);
+    telemetry::reloaded();
+    *prepared = fresh;
 }
 
 /// Where records go, in words that may be logged.

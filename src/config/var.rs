@@ -14,7 +14,7 @@ pub struct Var {
     pub meaning: &'static str,
     /// Never printed; also read from the file that `NAME_FILE` names.
     pub secret: bool,
-    /// To be read again on SIGHUP (2.1), which no release does yet.
+    /// Takes effect on SIGHUP too (2.1); the others at the next start.
     pub reloadable: bool,
     /// What is not in this release yet: the value is read and checked, and has no effect.
     pub pending: Option<&'static str>,

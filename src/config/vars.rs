@@ -52,15 +52,15 @@ const LISTENING: &[Var] = &[
         "SSL_CERT_PATH",
         Nothing,
         PEM,
-        "PEM file of the certificate chain: serve wss and https directly; read at \
-         start only, no reload on SIGHUP yet",
+        "PEM file of the certificate chain: serve wss and https directly; read again \
+         on SIGHUP",
     )
     .reloadable(),
     var(
         "SSL_KEY_PATH",
         Nothing,
         PEM,
-        "PEM file of the certificate's private key; read at start only, no reload on SIGHUP yet",
+        "PEM file of the certificate's private key; read again on SIGHUP",
     )
     .reloadable(),
     var(

@@ -21,7 +21,7 @@ use crate::{
     config::{Config, error::ConfigErrors},
     journal::{error::ReadError, reader::Reader},
     prepared::Prepared,
-    shutdown::StopSignals,
+    shutdown::Signals,
     simulate::{
         self, Dialect, PlayError, Settings,
         progress::Progress,
@@ -37,7 +37,7 @@ use crate::{
 pub struct Demo {
     app: App,
     reader: Reader,
-    signals: StopSignals,
+    signals: Signals,
     /// Last, so that the journal is closed before its directory goes.
     scratch: Scratch,
 }
@@ -89,8 +89,8 @@ impl Demo {
         let prepared = Prepared::new(config(scratch.path()).map_err(DemoError::Config)?)
             .map_err(DemoError::Config)?;
         telemetry::init(&prepared.config().telemetry);
-        let signals = StopSignals::listen().map_err(DemoError::Signals)?;
-        let app = App::start(prepared)?;
+        let signals = Signals::listen().map_err(DemoError::Signals)?;
+        let app = App::start(&prepared)?;
         let reader = Reader::open(scratch.path())?;
         Ok(Self {
             app,
@@ -138,7 +138,7 @@ impl Demo {
                     show(&mut heard);
                 }
                 () = self.app.failed() => return Err(DemoError::Stopped),
-                () = self.signals.next() => return Err(DemoError::Interrupted),
+                () = self.signals.stop() => return Err(DemoError::Interrupted),
                 () = &mut too_late => return Err(DemoError::TooLate { frames: heard.frames() }),
             }
             match sent {

@@ -21,6 +21,7 @@ use std::{
 use axum::{Router, body::Body};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::RwLock;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -31,7 +32,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 use self::slots::Slots;
-use crate::{admission::Rules, connection, health::Health, telemetry};
+use crate::{admission::Rules, connection, health::Health, prepared::Prepared, telemetry};
 
 /// What the listener and the upgrade need to know.
 #[derive(Debug, Clone)]
@@ -57,31 +58,47 @@ pub struct TlsFiles {
 /// What every request may need.
 #[derive(Debug)]
 pub struct Gate {
-    pub rules: Arc<Rules>,
-    pub default_tenant: Arc<str>,
-    pub health: Health,
-    pub connections: Arc<connection::Shared>,
+    rules: RwLock<Arc<Rules>>,
+    /// Replaced as a whole; whether there is TLS at all never changes.
+    tls: RwLock<Option<Arc<rustls::ServerConfig>>>,
+    default_tenant: Arc<str>,
+    health: Health,
+    connections: Arc<connection::Shared>,
     slots: Arc<Slots>,
 }
 
 impl Gate {
     pub fn new(
         settings: &Settings,
-        rules: Arc<Rules>,
-        default_tenant: Arc<str>,
+        prepared: &Prepared,
         health: Health,
         connections: Arc<connection::Shared>,
     ) -> Self {
-        let slots = Arc::new(Slots::new(
-            settings.max_connections,
-            settings.max_connections_per_ip,
-        ));
+        let slots = Slots::new(settings.max_connections, settings.max_connections_per_ip);
         Self {
-            rules,
-            default_tenant,
+            rules: RwLock::new(Arc::clone(&prepared.rules)),
+            tls: RwLock::new(prepared.tls.clone()),
+            default_tenant: prepared.config().default_tenant.as_str().into(),
             health,
             connections,
-            slots,
+            slots: Arc::new(slots),
+        }
+    }
+
+    /// Who is let in, as of now.
+    fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules.read())
+    }
+
+    fn tls(&self) -> Option<TlsAcceptor> {
+        self.tls.read().clone().map(TlsAcceptor::from)
+    }
+
+    pub fn reload(&self, fresh: &Prepared) {
+        *self.rules.write() = Arc::clone(&fresh.rules);
+        let mut tls = self.tls.write();
+        if tls.is_some() && fresh.tls.is_some() {
+            tls.clone_from(&fresh.tls);
         }
     }
 }
@@ -90,7 +107,7 @@ impl Gate {
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    gate: Arc<Gate>,
     handshake_timeout: Duration,
     routes: Router,
 }
@@ -100,16 +117,12 @@ pub struct Server {
 struct PeerAddress(SocketAddr);
 
 impl Server {
-    pub fn bind(
-        settings: &Settings,
-        tls: Option<Arc<rustls::ServerConfig>>,
-        gate: Arc<Gate>,
-    ) -> io::Result<Self> {
+    pub fn bind(settings: &Settings, gate: Arc<Gate>) -> io::Result<Self> {
         Ok(Self {
             listener: listen::bind(settings)?,
-            tls,
             handshake_timeout: settings.handshake_timeout,
-            routes: routes::routes(gate),
+            routes: routes::routes(Arc::clone(&gate)),
+            gate,
         })
     }
 
@@ -147,11 +160,8 @@ impl Server {
         address: SocketAddr,
         stop: CancellationToken,
     ) -> impl Future<Output = ()> + use<> {
-        let (tls, routes, handshake_timeout) = (
-            self.tls.clone().map(TlsAcceptor::from),
-            self.routes.clone(),
-            self.handshake_timeout,
-        );
+        let (tls, routes, handshake_timeout) =
+            (self.gate.tls(), self.routes.clone(), self.handshake_timeout);
         async move {
             // A socket that cannot be set up is one that is gone already.
             stream.set_nodelay(true).ok();

@@ -52,7 +52,7 @@ pub(super) fn with_request_id(answer: Result<Response, Infallible>) -> Response 
 async fn health(State(gate): State<Arc<Gate>>) -> Response {
     json_answer(
         StatusCode::OK,
-        &gate.health.report(&gate.connections.calls, &gate.rules),
+        &gate.health.report(&gate.connections.calls, &gate.rules()),
     )
 }
 

@@ -124,7 +124,7 @@ fn client_of(gate: &Gate, asked: &Asked) -> Option<IpAddr> {
     client_ip(
         asked.peer.0.ip(),
         forwarded.map(HeaderValue::as_bytes),
-        gate.rules.trusted_proxies(),
+        gate.rules().trusted_proxies(),
     )
 }
 
@@ -156,7 +156,7 @@ fn admit(
         .iter()
         .map(HeaderValue::as_bytes)
         .collect();
-    let admission = gate.rules.admit(&Request {
+    let admission = gate.rules().admit(&Request {
         authorization: &authorization,
         subprotocols: &subprotocols,
         client,
@@ -175,7 +175,7 @@ fn admit(
         } => (
             Sender::Exotel,
             Claims::default(),
-            Some(Arc::clone(&gate.rules)),
+            Some(Arc::clone(&gate.rules())),
         ),
         Peer::Custom { claims } => (Sender::Custom, claims, None),
     };

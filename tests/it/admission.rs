@@ -352,3 +352,44 @@ async fn issuer_audience_and_several_keys() {
     }
     assert!(service.lines().iter().all(|line| !line.contains(PRIVATE)));
 }
+
+// 2.1: SIGHUP reads `.env` again for the credentials, without touching a call; a mistake changes nothing.
+#[tokio::test]
+async fn sighup_rotates_credentials_under_a_live_call() {
+    let redis = crate::redis::Redis::start().await;
+    let setup = crate::rig::setup(&redis, &[("SUPPORT_EXOTEL", "true")])
+        .file(".env", "EXOTEL_BASIC_AUTH=k:old-one\n");
+    let path = setup.dir().join(".env");
+    let rig = Rig {
+        service: setup.start().await,
+        redis,
+    };
+    let mut live = rig.caller().basic("k:old-one").connect().await;
+    begin(&mut live, "live", 1).await;
+    let rewrite = |text: &str| {
+        std::fs::write(&path, text).expect("the file can be written");
+        rig.service.signal(rustix::process::Signal::HUP);
+    };
+    rewrite("EXOTEL_BASIC_AUTH=nocolon\n");
+    let failed = rig
+        .service
+        .wait_for_log("Settings could not be read again; everything stays as it was")
+        .await;
+    assert!(!failed.to_string().contains("nocolon"), "{failed}");
+    rig.caller().basic("k:old-one").connect().await;
+
+    rewrite("EXOTEL_BASIC_AUTH=k:new-one\nMAX_CALL_S=99\n");
+    crate::wait::until("the new credentials to hold", async || {
+        rig.caller().basic("k:new-one").dial().await.ok()
+    })
+    .await;
+    assert_eq!(rig.caller().basic("k:old-one").refused().await.status, 401);
+    let warned = rig
+        .service
+        .lines()
+        .iter()
+        .any(|line| line.contains("MAX_CALL_S has changed"));
+    assert!(warned, "what needs a restart is named");
+    crate::conversation::speak(&mut live, 2, 3).await;
+    rig.redis.wait_for_frames("live", 3).await;
+}
