@@ -41,12 +41,12 @@ pub struct App {
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     #[error(
-        "cannot listen on HOST and PORT ({host} port {port}): {source}; choose another PORT, or stop what uses it"
+        "cannot listen on HOST and PORT ({host} port {port}): {error}; {advice}", advice = listening_advice(error)
     )]
     Listen {
         host: std::net::IpAddr,
         port: u16,
-        source: io::Error,
+        error: io::Error,
     },
     #[error(transparent)]
     Publisher(#[from] StartError),
@@ -88,7 +88,7 @@ impl App {
             Arc::clone(&connections),
         ));
         let (host, port) = (settings.host, settings.port);
-        let listen = |source| AppError::Listen { host, port, source };
+        let listen = |error| AppError::Listen { host, port, error };
         let server = Server::bind(&settings, Arc::clone(&gate)).map_err(listen)?;
         let address = server.address().map_err(listen)?;
         let stop_server = CancellationToken::new();
@@ -187,6 +187,14 @@ impl App {
         }
         give_up.cancel();
         all.await
+    }
+}
+
+fn listening_advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable => "set HOST to an address of this machine",
+        io::ErrorKind::PermissionDenied => "choose a PORT of 1024 or above, or allow this one",
+        _ => "choose another PORT, or stop what uses it",
     }
 }
 

@@ -269,6 +269,12 @@ async fn a_taken_port_is_exit_one() {
     let outcome = command(&[("PORT", &port)], &["serve"]).await;
     assert_eq!(outcome.code, Some(1), "{outcome:?}");
     assert!(outcome.stderr.contains(&port), "{outcome:?}");
+    assert!(!outcome.stderr.contains("caused by"), "once is enough");
+    // An address of nobody's here (RFC 5737): not the port is at fault.
+    let env = [("HOST", "203.0.113.5"), ("PORT", "0")];
+    let outcome = command(&env, &["serve"]).await;
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    assert!(outcome.stderr.contains("set HOST"), "{outcome:?}");
 }
 
 // 2 `.env.example` lists every setting: what `check` prints, no more and no less.
