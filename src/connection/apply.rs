@@ -5,9 +5,10 @@ use std::time::Duration;
 use axum::extract::ws::Message as WsMessage;
 use futures_util::{Sink, Stream};
 
-use super::{Connection, Current, Phase, Starting, timing::Due};
+use super::{Connection, Current, Phase, Starting, answer::ANY_NEWS, timing::Due};
 use crate::{
     call::Reason,
+    calls::Ended,
     dialect::reply::{self, ErrorCode, close},
     frame::{Now, Sender},
     intake::{Effect, Heard, Message, Opening, Refusal},
@@ -60,25 +61,33 @@ where
     }
 
     fn open(&mut self, opening: Opening, now: Now) {
-        if self.is_custom() {
-            // Of a call that another follows, what is durable now is the last that its client hears.
-            self.acknowledge(ANY_NEWS);
-            self.socket.settle_ack();
-        }
-        if let Some(current) = self
-            .current
-            .take_if(|current| current.opening.name != opening.name || current.call.is_ended())
-        {
+        let other = |current: &mut Box<Current>| {
+            current.opening.name != opening.name || current.call.is_ended()
+        };
+        if let Some(current) = self.current.take_if(other) {
             // It has ended already: whoever opens another call has ended the one before.
-            current.call.detach(now);
+            self.part(current, now);
         }
-        if self.current.is_none() && !self.attach(opening, now) {
-            return;
+        match &mut self.current {
+            Some(current) => current.opening = opening,
+            None => {
+                if !self.attach(opening, now) {
+                    return;
+                }
+            }
         }
         let Some(current) = &self.current else { return };
         match current.opening.start.as_deref() {
             Some((about, event)) => current.call.take_start(about, event, now),
             None => current.call.announce(now),
+        }
+    }
+
+    /// Leaves a call that another follows; its client is still to hear how far it is durable.
+    fn part(&mut self, current: Box<Current>, now: Now) {
+        current.call.detach(now);
+        if self.is_custom() {
+            self.partings.push_back(current);
         }
     }
 
@@ -123,8 +132,9 @@ where
             );
         }
         self.timing.call_began(opened.call.started());
-        self.acked = opened.last_seq;
         self.current = Some(Box::new(Current {
+            starting: None,
+            acked: opened.last_seq,
             progress: opened.call.progress().subscribe(),
             call: opened.call,
             opening,
@@ -135,15 +145,25 @@ where
     }
 
     fn publish(&mut self, heard: &Heard<'_>, now: Now) {
-        if self
-            .current
-            .as_ref()
-            .is_some_and(|current| current.call.is_ended())
-        {
-            self.begin_again(now);
+        if self.try_publish(heard, now).is_err() {
+            // Another connection has ended the call while this one goes on: what comes now is a new session of it.
+            if let Some(current) = self.current.take() {
+                let (name, start) = (current.opening.name.clone(), current.opening.start.clone());
+                self.part(current, now);
+                self.open(Opening { name, start }, now);
+            }
+            if self.try_publish(heard, now).is_err() {
+                telemetry::connection_warning(
+                    self.intake.connection_id(),
+                    "a frame was lost: its call ended twice at once",
+                );
+            }
         }
+    }
+
+    fn try_publish(&mut self, heard: &Heard<'_>, now: Now) -> Result<(), Ended> {
         let Some(current) = &mut self.current else {
-            return;
+            return Ok(());
         };
         if current.generation != self.intake.generation() {
             current.generation = self.intake.generation();
@@ -157,7 +177,7 @@ where
             current.patterns.resize_with(heard.track + 1, || None);
         }
         let Some(slot) = current.patterns.get_mut(heard.track) else {
-            return;
+            return Ok(());
         };
         let pattern = slot.get_or_insert_with(|| {
             let (sid, track) = (self.intake.stream_sid(), self.intake.track(heard.track));
@@ -165,35 +185,14 @@ where
                 .call
                 .pattern(self.shared.calls.publisher(), sample_rate, sid, track)
         });
-        // It can only have ended on another connection since the check above: the next frame begins anew.
-        if current
-            .call
-            .publish(heard, pattern, sample_rate, now)
-            .is_err()
-        {
-            telemetry::connection_warning(
-                self.intake.connection_id(),
-                "a frame came while another connection ended the call",
-            );
-        }
-    }
-
-    /// Another connection has ended the call while this one goes on: what comes now is a new session of it.
-    fn begin_again(&mut self, now: Now) {
-        let Some(current) = self.current.take() else {
-            return;
-        };
-        current.call.detach(now);
-        self.open(current.opening, now);
+        current.call.publish(heard, pattern, sample_rate, now)?;
+        Ok(())
     }
 
     fn note_started(&mut self) {
-        if let Some(current) = &self.current {
-            let interaction_id = current.opening.name.interaction_id.clone();
-            self.starting = Some(Starting {
-                interaction_id,
-                after: current.call.last_seq(),
-            });
+        if let Some(current) = &mut self.current {
+            let after = current.call.last_seq();
+            current.starting = Some(Starting { after });
         }
     }
 
@@ -203,7 +202,7 @@ where
         }
     }
 
-    fn is_custom(&self) -> bool {
+    pub(super) fn is_custom(&self) -> bool {
         self.intake.sender() == Sender::Custom
     }
 
@@ -219,20 +218,16 @@ where
         self.timing.only_limit(now.instant + within);
     }
 
-    fn fail(&mut self, refusal: &Refusal, now: Now) {
+    pub(super) fn fail(&mut self, refusal: &Refusal, now: Now) {
         telemetry::connection_warning(self.intake.connection_id(), &refusal.message);
-        if self.is_custom() {
-            self.acknowledge(ANY_NEWS);
-        }
+        self.answer_calls(ANY_NEWS);
         self.socket
             .send_text(reply::error(refusal.code, &refusal.message));
         self.close(refusal.code.close_code(), refusal.code.name(), now);
     }
 
-    fn close(&mut self, code: u16, reason: &str, now: Now) {
-        if self.is_custom() {
-            self.acknowledge(ANY_NEWS);
-        }
+    pub(super) fn close(&mut self, code: u16, reason: &str, now: Now) {
+        self.answer_calls(ANY_NEWS);
         self.socket.send_close(code, reason);
         self.closed = (code, reason.to_owned().into());
         self.phase = Phase::Closing;
@@ -316,82 +311,8 @@ where
         };
         self.timing.only_limit(now.instant + CLOSE_WITHIN);
     }
-
-    /// Does what has become possible since the last time: tells a custom client how far it is safe (an ack is worth
-    /// `ack_after` new frames), and closes a conversation whose records are all durable.
-    pub(super) fn answer(&mut self, ack_after: u64, now: Now) {
-        if matches!(self.phase, Phase::Closing | Phase::Gone) {
-            return;
-        }
-        if self.is_custom() {
-            self.answer_start();
-            self.acknowledge(ack_after);
-        }
-        let Phase::Finishing { shutting_down } = self.phase else {
-            return;
-        };
-        if self
-            .current
-            .as_ref()
-            .is_none_or(|current| current.call.progress().is_finished())
-        {
-            self.close_finished(shutting_down, now);
-        }
-    }
-
-    fn close_finished(&mut self, shutting_down: bool, now: Now) {
-        match (shutting_down, self.is_custom()) {
-            (false, _) => self.close(close::NORMAL, "the call is over", now),
-            (true, false) => self.close(close::GOING_AWAY, "the service is shutting down", now),
-            (true, true) => {
-                let message = "the service is shutting down: connect again".to_owned();
-                self.fail(
-                    &Refusal {
-                        code: ErrorCode::ShuttingDown,
-                        message,
-                    },
-                    now,
-                );
-            }
-        }
-    }
-
-    fn answer_start(&mut self) {
-        let (Some(current), Some(starting)) = (&self.current, &self.starting) else {
-            return;
-        };
-        let progress = current.call.progress();
-        if starting.after.is_none_or(|seq| progress.is_durable(seq)) {
-            let next_seq = starting.after.map_or(1, |seq| seq.saturating_add(1));
-            self.socket
-                .send_text(reply::started(&starting.interaction_id, next_seq));
-            self.starting = None;
-        }
-    }
-
-    /// Acks what is durable, if that is so many frames more than was acked before.
-    fn acknowledge(&mut self, ack_after: u64) {
-        let Some(durable) = self
-            .current
-            .as_ref()
-            .and_then(|current| current.call.progress().durable())
-        else {
-            return;
-        };
-        let next = match self.acked {
-            Some(acked) => acked.saturating_add(ack_after),
-            // A client may count from 0.
-            None => ack_after.saturating_sub(1),
-        };
-        if durable >= next {
-            self.acked = Some(durable);
-            self.socket.send_ack(durable);
-        }
-    }
 }
 
-/// An ack that is due whatever it says.
-pub(super) const ANY_NEWS: u64 = 1;
 /// How long a client that has ended its call waits for its last frames to be durable.
 const FINISH_WITHIN: Duration = Duration::from_secs(30);
 /// How long the peer may take to answer a close frame.

@@ -4,20 +4,23 @@
 //! timers and the waiting. Invariants: a lane without room stops the reading, nothing else does; whatever way a
 //! connection ends, its call is ended or left to be taken up.
 
+mod answer;
 mod apply;
 mod socket;
 #[cfg(test)]
 mod tests;
 mod timing;
 
-use std::{borrow::Cow, future::poll_fn, num::NonZeroU64, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow, collections::VecDeque, future::poll_fn, num::NonZeroU64, sync::Arc, time::Duration,
+};
 
 use axum::extract::ws::Message as WsMessage;
 use futures_util::{Sink, Stream};
 use tokio::sync::watch;
 
 use self::{
-    apply::ANY_NEWS,
+    answer::ANY_NEWS,
     socket::{Incoming, Socket},
     timing::Timing,
 };
@@ -28,6 +31,7 @@ use crate::{
     frame::Now,
     intake::{Facts, Intake, Message, Opening},
     payload::Scratch,
+    publisher::Outlet,
     record::frame::FramePattern,
     shutdown::Shutdown,
     telemetry,
@@ -59,9 +63,8 @@ struct Connection<S> {
     socket: Socket<S>,
     intake: Intake,
     current: Option<Box<Current>>,
-    /// A client that waits to hear from where to go on: after this frame, once it is durable.
-    starting: Option<Starting>,
-    acked: Option<u64>,
+    /// Calls that others have followed, and whose client has not heard all of them yet.
+    partings: VecDeque<Box<Current>>,
     timing: Timing,
     phase: Phase,
     messages: u64,
@@ -74,14 +77,18 @@ struct Current {
     call: Arc<LiveCall>,
     opening: Opening,
     progress: watch::Receiver<()>,
+    /// The client waits to hear from where to go on.
+    starting: Option<Starting>,
+    /// The newest frame that its client knows to be durable.
+    acked: Option<u64>,
     patterns: Vec<Option<FramePattern>>,
     /// Of the intake, when the patterns were made.
     generation: u32,
 }
 
+/// The client is to go on after this frame, once it is durable; from the beginning if there is none.
 #[derive(Debug)]
 struct Starting {
-    interaction_id: String,
     after: Option<u64>,
 }
 
@@ -120,8 +127,7 @@ where
         socket: Socket::new(socket),
         intake: Intake::new(facts, now),
         current: None,
-        starting: None,
-        acked: None,
+        partings: VecDeque::new(),
         timing: Timing::new(&shared.settings, now),
         phase: Phase::Open,
         messages: 0,
@@ -175,19 +181,19 @@ where
                 timer.as_mut().reset(due.into());
             }
             let reading = self.may_read();
-            let room = self
-                .current
-                .as_ref()
-                .filter(|_| !reading)
-                .map(|current| current.call.outlet().clone());
+            let room = self.full_outlet();
             let Self {
-                socket, current, ..
+                socket,
+                current,
+                partings,
+                ..
             } = self;
+            let watched = partings.front_mut().or(current.as_mut());
             // Every arm is safe to drop: polls of the socket, and waits that keep what they missed.
             let wake = tokio::select! {
                 biased;
                 incoming = poll_fn(|cx| socket.poll(cx, reading)) => Wake::Incoming(incoming),
-                () = told(current.as_mut()) => Wake::Progress,
+                () = told(watched) => Wake::Progress,
                 () = wait_for_room(room.as_ref()), if room.is_some() => Wake::Room,
                 () = &mut timer => Wake::Timer,
                 () = &mut closing, if !told_to_close => Wake::Shutdown,
@@ -214,9 +220,13 @@ where
     }
 
     fn may_read(&self) -> bool {
-        self.current
-            .as_ref()
-            .is_none_or(|current| current.call.outlet().has_room())
+        self.full_outlet().is_none() && self.partings.len() < PARTINGS_MAX
+    }
+
+    /// The lane of the current call, if it has no room.
+    fn full_outlet(&self) -> Option<Outlet> {
+        let outlet = self.current.as_ref()?.call.outlet();
+        (!outlet.has_room()).then(|| outlet.clone())
     }
 
     /// Takes this message and those that are there already, up to a fair share.
@@ -293,7 +303,7 @@ async fn told(current: Option<&mut Box<Current>>) {
     std::future::pending::<()>().await;
 }
 
-async fn wait_for_room(outlet: Option<&crate::publisher::Outlet>) {
+async fn wait_for_room(outlet: Option<&Outlet>) {
     if let Some(outlet) = outlet {
         outlet.wait_for_room().await;
     }
@@ -311,3 +321,5 @@ const MESSAGES_PER_TURN: usize = 64;
 /// RFC 6455's codes for what never stands in a close frame.
 const NO_STATUS: u16 = 1005;
 const NO_CLOSE_FRAME: u16 = 1006;
+/// Calls that end one after another on one connection while Redis is away; beyond it the client is read no further.
+const PARTINGS_MAX: usize = 16;

@@ -58,7 +58,7 @@ pub enum Effect {
     Denied(String),
 }
 
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Opening {
     pub name: CallName,
     /// What the start said; `None` for audio without one.

@@ -183,5 +183,36 @@ async fn what_is_durable_of_a_call_is_acked_before_the_next_begins() {
     peer.say(r#"{"event":"start","interaction_id":"other"}"#)
         .await;
     let next = r#"{"event":"started","interaction_id":"other","next_seq":1}"#;
-    assert_eq!(peer.heard(), [ack(3), next.to_owned()]);
+    assert_eq!(
+        peer.heard(),
+        [ack(3)],
+        "the end of the first is not durable yet"
+    );
+    stage.lane.confirm_all();
+    settle().await;
+    assert_eq!(peer.heard(), [next]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_call_is_answered_when_the_one_before_is_acked_whole() {
+    let mut stage = Stage::new();
+    let peer = stage.custom().await;
+    peer.send_frames(3).await;
+    peer.say(r#"{"event":"start","interaction_id":"second"}"#)
+        .await;
+    peer.send_frames(2).await;
+    peer.say(r#"{"event":"start","interaction_id":"third"}"#)
+        .await;
+    assert_eq!(peer.heard(), [started(1)]);
+    let begun =
+        |call: &str| format!(r#"{{"event":"started","interaction_id":"{call}","next_seq":1}}"#);
+    stage.lane.confirm(2);
+    settle().await;
+    assert!(peer.heard().is_empty(), "two of three are durable");
+    stage.lane.confirm(1);
+    settle().await;
+    assert_eq!(peer.heard(), [ack(3), begun("second")]);
+    stage.lane.confirm_all();
+    settle().await;
+    assert_eq!(peer.heard(), [ack(2), begun("third")]);
 }
