@@ -56,7 +56,7 @@ pub struct Media<'a> {
     pub track: Option<Cow<'a, str>>,
     pub stream_sid: Option<Cow<'a, str>>,
     /// A custom client's own number for this frame.
-    pub seq: Option<u64>,
+    pub seq: Scalar<'a>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -137,13 +137,13 @@ impl<'a> Envelope<'a> {
                 chunk: self.media.chunk.integer(),
                 track: self.media.track.or(self.track).into_text(),
                 stream_sid: self.flat.stream_sid.or(self.media.stream_sid).into_text(),
-                seq: None,
+                seq: Scalar::Nothing,
             }),
             "audio" => Inbound::Media(Media {
                 payload: self.data,
                 track: self.track.into_text(),
                 stream_sid: self.flat.stream_sid.into_text(),
-                seq: self.seq.integer(),
+                seq: self.seq,
                 ..Media::default()
             }),
             "start" => Inbound::Start(Box::new(Start::from_slots(&self.flat, self.start.as_ref()))),

@@ -79,6 +79,8 @@ pub enum Bad {
     Audio(#[from] BadBase64),
     #[error("the event carries no audio")]
     NoAudio,
+    #[error("seq is not a whole number from 0 to 2^53")]
+    Seq,
     #[error("more tracks than a connection may have")]
     TooManyTracks,
 }

@@ -262,7 +262,9 @@ impl Intake {
         if self.facts.sender == Sender::Custom {
             let code = match error {
                 Bad::Audio(_) => ErrorCode::BadAudio,
-                Bad::Decode(_) | Bad::NoAudio | Bad::TooManyTracks => ErrorCode::BadMessage,
+                Bad::Decode(_) | Bad::NoAudio | Bad::Seq | Bad::TooManyTracks => {
+                    ErrorCode::BadMessage
+                }
             };
             self.fail(Refusal {
                 code,

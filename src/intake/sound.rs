@@ -26,6 +26,10 @@ impl Intake {
         let Scalar::Text(payload) = media.payload else {
             return self.bad(Bad::NoAudio, now);
         };
+        let seq = media.seq.integer().filter(|&seq| seq <= SEQ_MAX);
+        if seq.is_none() && media.seq.is_some() {
+            return self.bad(Bad::Seq, now);
+        }
         let Some(index) = self.track_index(media.track.as_deref()) else {
             return self.bad(Bad::TooManyTracks, now);
         };
@@ -48,7 +52,7 @@ impl Intake {
                     audio,
                     track: index,
                     media_ms: media.offset_ms,
-                    seq: media.seq,
+                    seq,
                 })
             }
             Err(error) => self.bad(error.into(), now),
@@ -101,3 +105,5 @@ impl Intake {
 
 /// Inbound and outbound are what is known; room for a conference, and an end to invention.
 const TRACKS_MAX: usize = 8;
+/// 2^53: what every JSON reader can count to.
+const SEQ_MAX: u64 = 1 << 53;

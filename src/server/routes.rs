@@ -17,6 +17,8 @@ use crate::health::Readiness;
 pub(super) fn routes(gate: Arc<Gate>) -> Router {
     Router::new()
         .route("/v1/ingest", any(upgrade::ingest))
+        // A slash too many in the applet's URL should not cost the calls.
+        .route("/v1/ingest/", any(upgrade::ingest))
         .route("/v1/ingest/{token}", any(upgrade::ingest_with_token))
         .route("/ws/voicebot/{session_id}", any(upgrade::voicebot))
         .route("/health", get(health))

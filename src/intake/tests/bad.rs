@@ -111,6 +111,10 @@ fn a_custom_client_is_told_what_is_wrong_and_turned_away() {
     check_fail("nonsense", "bad_message");
     check_fail("{}", "bad_message");
     check_fail(r#"{"event":"audio"}"#, "bad_message");
+    for seq in ["-1", "1.5", "\"one\"", "[]", "18446744073709551615"] {
+        let audio = format!(r#"{{"event":"audio","data":"AAA=","seq":{seq}}}"#);
+        check_fail(&audio, "bad_message");
+    }
     check_fail(r#"{"event":"audio","data":"%"}"#, "bad_audio");
     for (start, code) in [
         (r#""encoding":"opus""#, "unsupported_encoding"),
