@@ -12,6 +12,10 @@ use rtaa_ingest::{
     config::error::ConfigErrors,
 };
 
+/// The system's allocator keeps what 2,000 calls have used (25 MiB) for ever; this one gives it back.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     match cli::run(std::env::args_os()) {
         Ok(code) => code,

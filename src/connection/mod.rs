@@ -182,6 +182,8 @@ where
             }
             let reading = self.may_read();
             let room = self.full_outlet();
+            // An Exotel peer is told nothing, so until its end there is nothing to hear of its progress.
+            let listening = self.is_custom() || self.phase != Phase::Open;
             let Self {
                 socket,
                 current,
@@ -193,7 +195,7 @@ where
             let wake = tokio::select! {
                 biased;
                 incoming = poll_fn(|cx| socket.poll(cx, reading)) => Wake::Incoming(incoming),
-                () = told(watched) => Wake::Progress,
+                () = told(watched), if listening => Wake::Progress,
                 () = wait_for_room(room.as_ref()), if room.is_some() => Wake::Room,
                 () = &mut timer => Wake::Timer,
                 () = &mut closing, if !told_to_close => Wake::Shutdown,
