@@ -105,6 +105,14 @@ impl Flight {
         !self.is_over() && (whole || (self.stage != Stage::Multi && self.refusal.is_some()))
     }
 
+    /// Whether any of it is written to a stream.
+    pub(super) fn is_record(&self) -> bool {
+        self.batch
+            .entries
+            .iter()
+            .any(|entry| entry.what.kind().is_some())
+    }
+
     pub(super) fn queued(&self) -> usize {
         self.queued
     }

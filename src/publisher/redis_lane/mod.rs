@@ -6,6 +6,7 @@
 //! was refused. What a connection took down with it, or Redis refused, is sent again before anything newer.
 //! Invariant: a command leaves this lane only with its confirmation.
 
+mod broken;
 mod flight;
 mod recover;
 #[cfg(test)]
@@ -15,11 +16,12 @@ use std::{io, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncReadExt as _, AsyncWriteExt as _, WriteHalf},
     time::{Instant, Interval, MissedTickBehavior},
 };
 
 use self::{
+    broken::{Broken, REPLY_TIMEOUT, describe},
     flight::{Answer, Flight},
     recover::{Doubt, Marks},
 };
@@ -27,7 +29,7 @@ use super::{
     batch::{Batch, What},
     fine_timer::FineTimer,
     lane::Lane,
-    link::{Dial, Link, LinkError},
+    link::{Dial, Io, Link, LinkError},
     redis_error::Class,
     reply::Reply,
 };
@@ -52,6 +54,8 @@ pub(super) struct RedisLane {
     /// This connection has delivered something.
     landed: bool,
     spare: Batch,
+    /// Written, but perhaps still in the encryption's buffer.
+    unflushed: bool,
     replies: BytesMut,
     timer: FineTimer,
     flushed_at: Instant,
@@ -63,23 +67,11 @@ pub(super) struct RedisLane {
 /// What the lane was waiting for.
 enum Wake {
     Read(io::Result<usize>),
+    /// So many bytes; none if all that was written has left.
     Written(io::Result<usize>),
     Filled,
     GatherOver,
     Tick,
-}
-
-/// Why a connection was given up.
-#[derive(Debug, thiserror::Error)]
-enum Broken {
-    #[error("the connection to Redis broke: {0}")]
-    Io(#[from] io::Error),
-    #[error("Redis has not answered for {} s", REPLY_TIMEOUT.as_secs())]
-    Silent,
-    #[error("Redis refuses to write ({error}); {advice}", advice = Class::of(.error).advice())]
-    Refused { error: String },
-    #[error("Redis sent what cannot be read: {0}")]
-    Protocol(String),
 }
 
 impl RedisLane {
@@ -97,6 +89,7 @@ impl RedisLane {
             refused: false,
             landed: false,
             spare: Batch::default(),
+            unflushed: false,
             replies: BytesMut::with_capacity(REPLY_BUFFER_BYTES),
             timer: FineTimer::new(),
             flushed_at: now,
@@ -174,6 +167,7 @@ impl RedisLane {
                     if let Some(flight) = &mut self.flight {
                         flight.advance(bytes);
                     }
+                    self.unflushed = bytes > 0;
                 }
                 Wake::Read(Err(error)) | Wake::Written(Err(error)) => return Err(error.into()),
                 Wake::Tick => self.check_silence()?,
@@ -196,6 +190,7 @@ impl RedisLane {
             replies,
             timer,
             flushed_at,
+            unflushed,
             ..
         } = self;
         let unwritten = flight.as_ref().map(Flight::unwritten).unwrap_or_default();
@@ -203,7 +198,7 @@ impl RedisLane {
         tokio::select! {
             biased;
             result = link.reader.read_buf(replies) => Wake::Read(result),
-            result = link.writer.write(unwritten), if !unwritten.is_empty() => Wake::Written(result),
+            result = push(&mut link.writer, unwritten), if *unflushed || !unwritten.is_empty() => Wake::Written(result),
             () = timer.sleep(gather.saturating_sub(flushed_at.elapsed())), if gathering => Wake::GatherOver,
             () = lane.filled(), if !gathering => Wake::Filled,
             _ = ticks.tick() => Wake::Tick,
@@ -282,12 +277,13 @@ impl RedisLane {
             return Ok(());
         };
         let refusal = flight.refusal().map(str::to_owned);
+        // A PING that is answered does not mean that writing works again.
+        self.refused &= !flight.is_record();
         self.recall_from(flight);
         match refusal {
             None => {
-                self.refused = false;
                 self.landed = true;
-                if self.again.is_empty() {
+                if self.again.is_empty() && !self.refused {
                     self.report_up();
                 }
                 Ok(())
@@ -315,6 +311,7 @@ impl RedisLane {
     /// Takes back what a broken connection has left unconfirmed.
     fn recall(&mut self) {
         self.replies.clear();
+        self.unflushed = false;
         if let Some(flight) = self.flight.take() {
             self.recall_from(flight);
         }
@@ -369,12 +366,17 @@ impl RedisLane {
     }
 }
 
-fn describe(error: &LinkError) -> String {
-    match error {
-        LinkError::Connect { .. } | LinkError::Timeout => {
-            format!("{error}; check REDIS_URL and that the server runs")
-        }
-        other => other.to_string(),
+/// Writes on, or pushes out what an encrypted connection still holds.
+///
+/// # Cancel safety
+/// What it has not told of has not been written.
+async fn push(writer: &mut WriteHalf<Box<dyn Io>>, unwritten: &[u8]) -> io::Result<usize> {
+    if unwritten.is_empty() {
+        return writer.flush().await.map(|()| 0);
+    }
+    match writer.write(unwritten).await? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        written => Ok(written),
     }
 }
 
@@ -389,8 +391,6 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 const TICK: Duration = Duration::from_millis(250);
 const PING_AFTER: Duration = Duration::from_secs(2);
-/// With `PING_AFTER` well within the 10 s in which `/health` must know.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(6);
 /// The replies to 100 frames are 2 kB.
 const REPLY_BUFFER_BYTES: usize = 16 * 1024;
 const TRIM_STEP_MS: u64 = 1000;

@@ -1,0 +1,30 @@
+//! Why a connection to Redis is given up or does not come about, in words for the operator.
+
+use std::{io, time::Duration};
+
+use crate::publisher::{link::LinkError, redis_error::Class};
+
+/// Why a connection was given up.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    #[error("the connection to Redis broke: {0}")]
+    Io(#[from] io::Error),
+    #[error("Redis has not answered for {} s", REPLY_TIMEOUT.as_secs())]
+    Silent,
+    #[error("Redis refuses to write ({error}); {advice}", advice = Class::of(.error).advice())]
+    Refused { error: String },
+    #[error("Redis sent what cannot be read: {0}")]
+    Protocol(String),
+}
+
+pub(super) fn describe(error: &LinkError) -> String {
+    match error {
+        LinkError::Connect { .. } | LinkError::Timeout => {
+            format!("{error}; check REDIS_URL and that the server runs")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// With the lane's pings well within the 10 s in which `/health` must know.
+pub(super) const REPLY_TIMEOUT: Duration = Duration::from_secs(6);
