@@ -3,8 +3,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::json;
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::{
+    sync::{Barrier, Semaphore},
+    task::JoinSet,
+};
 use tokio_tungstenite::tungstenite::{
     Message,
     protocol::frame::{
@@ -244,26 +248,41 @@ async fn noise_does_not_end_the_process() {
     );
 }
 
-/// One call of fifty frames, from the upgrade to the close.
-async fn whole_call(caller: crate::caller::Caller, name: String, gate: Arc<Semaphore>) {
+/// One call of fifty frames, from the upgrade to the close; it speaks when all are connected.
+async fn whole_call(
+    caller: crate::caller::Caller,
+    name: String,
+    gate: Arc<Semaphore>,
+    all: Arc<Barrier>,
+) {
     let mut socket = {
         let _permit = gate.acquire().await.expect("the gate is open");
         caller.connect().await
     };
+    all.wait().await;
     begin(&mut socket, &name, 50).await;
     socket.json(&stop(&name)).await;
     assert_eq!(socket.rest().await.code, Some(1000), "{name}");
 }
 
+/// Two thousand sockets of ours, beside those of the other tests.
+fn raise_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).expect("up to the maximum it may be raised");
+}
+
 /// Runs calls at once and waits until all have ended.
 async fn crowd(rig: &Rig, name: &str, count: usize) {
     let gate = Arc::new(Semaphore::new(100));
+    let all = Arc::new(Barrier::new(count));
     let mut calls = JoinSet::new();
     for n in 0..count {
         calls.spawn(whole_call(
             rig.caller(),
             format!("{name}-{n}"),
             Arc::clone(&gate),
+            Arc::clone(&all),
         ));
     }
     while let Some(call) = within(Duration::from_secs(90), "a call to end", async || {
@@ -278,6 +297,7 @@ async fn crowd(rig: &Rig, name: &str, count: usize) {
 // 5.1, 5.3: two thousand calls at once: every frame once and in order, and the memory is given back.
 #[tokio::test]
 async fn two_thousand_calls_leave_nothing_behind() {
+    raise_open_files();
     let rig = Rig::with(&[("SUPPORT_EXOTEL", "true"), ("AUDIO_STREAM_MAXLEN", "0")]).await;
     crowd(&rig, "warm", 20).await;
     until("the first calls to be gone", async || {
