@@ -5,7 +5,6 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +13,7 @@ use crate::{
     calls::Calls,
     clock, connection,
     health::Health,
+    open_files,
     prepared::Prepared,
     publisher::{Destination, Publisher, StartError, Undelivered},
     server::{Gate, Server},
@@ -207,25 +207,8 @@ fn host_of(address: std::net::SocketAddr) -> String {
 
 /// Lets the process open as many files as the system allows; where that is too few, fewer calls are taken.
 fn raise_open_files(max_connections: &mut usize, problems: &mut Vec<String>) {
-    let limit = getrlimit(Resource::Nofile);
     let wanted = (*max_connections + DESCRIPTORS_BESIDES) as u64;
-    let reachable = limit.maximum.unwrap_or(u64::MAX);
-    let current = limit.current.unwrap_or(u64::MAX);
-    if current >= wanted {
-        return;
-    }
-    let raised = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: Some(wanted.min(reachable)),
-            maximum: limit.maximum,
-        },
-    );
-    let have = if raised.is_ok() {
-        wanted.min(reachable)
-    } else {
-        current
-    };
+    let have = open_files::raise(wanted);
     if have < wanted {
         *max_connections = usize::try_from(have)
             .unwrap_or(usize::MAX)

@@ -55,6 +55,7 @@ pub mod journal;
 pub mod publisher;
 
 pub mod clock;
+pub mod open_files;
 pub mod shutdown;
 pub mod telemetry;
 

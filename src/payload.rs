@@ -171,7 +171,8 @@ fn decode_base64(text: &str, out: &mut Vec<u8>, lenient: bool) -> Result<bool, B
     }
 }
 
-const LENIENT: GeneralPurpose = GeneralPurpose::new(
+/// Base64 that need not have its padding, and whose last character's spare bits do not matter.
+pub const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)

@@ -3,13 +3,10 @@
 //! Custom clients are the module above. Invariant: a candidate is compared with every secret of a list, in a time that
 //! does not tell which one, or how much of it, was right.
 
-use base64::{
-    Engine as _, alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
+use base64::Engine as _;
 
 use super::{BASIC, BEARER, LateToken, Refusal, Request, Settings};
-use crate::{client_address, secret::Secret};
+use crate::{client_address, payload::LENIENT, secret::Secret};
 
 /// `basic` is what followed the scheme's name, where the request had Basic credentials.
 pub(super) fn admit(
@@ -97,7 +94,7 @@ fn credentials(settings: &Settings, basic: Option<&str>) -> Result<(), Refusal> 
                        give Exotel the URL with credentials, wss://KEY:TOKEN@host/path";
         return Err(Refusal::unauthorized("no_credentials", message).challenge(BASIC));
     };
-    let pair = BASE64.decode(basic).unwrap_or_default();
+    let pair = LENIENT.decode(basic).unwrap_or_default();
     if matches_any(&settings.basic_auth, &pair) {
         return Ok(());
     }
@@ -123,14 +120,6 @@ fn token(settings: &Settings, request: &Request<'_>) -> Result<LateToken, Refusa
         None => Ok(LateToken::Awaited),
     }
 }
-
-/// Some clients leave the padding out, and the last character's spare bits to chance.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true),
-);
 
 #[cfg(test)]
 mod tests {

@@ -15,13 +15,12 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::Args as ClapArgs;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{pin, select, time};
 
 use crate::{
     audio::wav::Clip,
     cli::UsageError,
-    duration,
+    duration, open_files,
     secret::Secret,
     simulate::{
         self, Credentials, Dialect, Settings,
@@ -79,7 +78,8 @@ pub struct Args {
 /// Plays the calls and prints what they came to.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let settings = settings(args)?;
-    raise_open_files(settings.calls);
+    // Deliberately no error: the old limit may do.
+    open_files::raise(settings.calls as u64 + OPEN_FILES_BESIDE);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -203,20 +203,6 @@ impl Bars {
     fn clear(self) {
         self.calls.finish_and_clear();
         self.frames.finish_and_clear();
-    }
-}
-
-/// Each call is an open file, and systems often allow 1024 at first. Where it cannot be raised, connecting will say so.
-fn raise_open_files(calls: usize) {
-    let wanted = calls as u64 + OPEN_FILES_BESIDE;
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_some_and(|current| current < wanted) {
-        let raised = Rlimit {
-            current: Some(limit.maximum.map_or(wanted, |maximum| wanted.min(maximum))),
-            maximum: limit.maximum,
-        };
-        // Deliberately no error: the old limit may do.
-        setrlimit(Resource::Nofile, raised).ok();
     }
 }
 
