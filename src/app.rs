@@ -15,7 +15,7 @@ use crate::{
     health::Health,
     open_files,
     prepared::Prepared,
-    publisher::{Destination, Publisher, StartError, Undelivered},
+    publisher::{Destination, Left, Publisher, StartError},
     server::{Gate, Server},
     shutdown::Shutdown,
     telemetry,
@@ -33,7 +33,7 @@ pub struct App {
     drain_timeout: Duration,
     server: JoinSet<()>,
     stop_server: CancellationToken,
-    lanes: JoinSet<Undelivered>,
+    lanes: JoinSet<Left>,
     give_up: CancellationToken,
 }
 
@@ -50,13 +50,6 @@ pub enum AppError {
     },
     #[error(transparent)]
     Publisher(#[from] StartError),
-}
-
-/// How a drain ended.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Drained {
-    /// Records that were neither in Redis nor in the journal when the time was over.
-    pub undelivered: usize,
 }
 
 impl App {
@@ -140,7 +133,7 @@ impl App {
     }
 
     /// Lets live calls end, closes those that do not, and makes all that was received durable.
-    pub async fn drain(mut self) -> Drained {
+    pub async fn drain(mut self) -> Left {
         let Shutdown {
             draining,
             closing,
@@ -158,10 +151,10 @@ impl App {
         }
         calls.end_all(&Reason::Shutdown, clock::now());
         calls.publisher().close();
-        let undelivered = self.flush().await;
+        let left = self.flush().await;
         self.stop_server.cancel();
         while self.server.join_next().await.is_some() {}
-        if undelivered == 0 {
+        if left == Left::default() {
             telemetry::drained(
                 clock::now()
                     .instant
@@ -169,21 +162,23 @@ impl App {
                     .as_secs_f64(),
             );
         }
-        Drained { undelivered }
+        left
     }
 
-    async fn flush(&mut self) -> Undelivered {
+    async fn flush(&mut self) -> Left {
         let (lanes, give_up) = (&mut self.lanes, &self.give_up);
         let all = async {
-            let mut undelivered = 0;
+            let mut all = Left::default();
             while let Some(lane) = lanes.join_next().await {
-                undelivered += lane.unwrap_or_default();
+                let left = lane.unwrap_or_default();
+                all.lost += left.lost;
+                all.journaled += left.journaled;
             }
-            undelivered
+            all
         };
         tokio::pin!(all);
-        if let Ok(undelivered) = timeout(FLUSH_WITHIN, &mut all).await {
-            return undelivered;
+        if let Ok(left) = timeout(FLUSH_WITHIN, &mut all).await {
+            return left;
         }
         give_up.cancel();
         all.await

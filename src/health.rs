@@ -40,6 +40,9 @@ pub struct Report {
     jwt: bool,
     active_calls: usize,
     journal_bytes: u64,
+    /// For so many seconds of the present load the journal has room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    journal_room_s: Option<u64>,
     uptime_s: u64,
     problems: Vec<String>,
 }
@@ -87,6 +90,7 @@ impl Health {
             jwt: rules.jwt(),
             active_calls: calls.len(),
             journal_bytes: lanes.journal_bytes,
+            journal_room_s: lanes.journal_room_s,
             uptime_s: uptime.as_secs(),
             problems,
         }

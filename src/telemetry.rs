@@ -4,6 +4,8 @@
 //! Levels: ERROR audio lost or a person must act, WARN unexpected but nothing lost, INFO a call or the service changes
 //! state, DEBUG one call's details. Nothing secret is ever an argument of these functions.
 
+use std::path::Path;
+
 use tracing::{debug, error, info, warn};
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
@@ -236,12 +238,22 @@ pub(crate) fn redis_up(stream: &str) {
     info!(stream, "Redis is connected");
 }
 
-pub(crate) fn redis_down(stream: &str, problem: &str, waiting_bytes: usize) {
+pub(crate) fn redis_down(stream: &str, problem: &str) {
     error!(
         stream,
-        problem,
-        waiting_bytes,
-        "Redis is away; frames wait in memory and senders are slowed when it is full"
+        problem, "Redis is away; frames wait in memory, and go to the journal if it stays away"
+    );
+}
+
+pub(crate) fn bridge_opened(stream: &str) {
+    warn!(stream, "Frames go to the journal from now on");
+}
+
+/// `left` is of calls that have ended; it is published beside the live ones.
+pub(crate) fn bridge_closed(stream: &str, left: u64) {
+    info!(
+        stream,
+        left, "Live calls have caught up; frames go to Redis directly again"
     );
 }
 
@@ -267,6 +279,18 @@ pub(crate) fn journal_failed(problem: &str) {
     );
 }
 
+/// The journal is the destination and has made room for newer frames.
+pub(crate) fn journal_removed(records: u64, bytes: u64) {
+    warn!(
+        records,
+        bytes, "The journal has reached JOURNAL_MAX_BYTES; its oldest records were removed"
+    );
+}
+
+pub(crate) fn record_too_large(error: &str) {
+    error!(error, "A record was lost");
+}
+
 pub(crate) fn journal_notice(text: &str) {
     warn!(detail = text, "Journal");
 }
@@ -288,6 +312,17 @@ pub fn draining(calls: usize, seconds: u64) {
 
 pub fn drained(seconds: f64) {
     info!(seconds, "Drained; all frames are durable");
+}
+
+/// They are safe, but nobody has them yet.
+pub fn left_in_journal(frames: u64, dir: &Path) {
+    let dir = dir.display();
+    error!(
+        %dir,
+        frames,
+        publish_with = format!("rtaa-ingest replay --journal {dir}"),
+        "Frames are left in the journal; the next start publishes them, or do it now"
+    );
 }
 
 /// `destination` is where they could not go; nothing keeps them.

@@ -141,6 +141,7 @@ impl Calls {
             departures: AtomicUsize::new(0),
             owns_metadata,
         });
+        call.outlet.enter(&call.progress);
         live.calls.insert(name.clone(), Arc::clone(&call));
         Some(Opened {
             call,
@@ -298,13 +299,8 @@ impl LiveCall {
             timestamp_ms: now.epoch_ms,
             media_ms: heard.media_ms,
         };
-        self.outlet.frame(
-            pattern,
-            &numbers,
-            &heard.audio,
-            &self.progress,
-            self.session,
-        );
+        self.outlet
+            .frame(pattern, &numbers, &heard.audio, &self.progress);
         if call.metadata_due(now) {
             self.write_metadata(&mut call, now);
         }
@@ -340,6 +336,7 @@ impl LiveCall {
             gaps,
         );
         self.write_metadata(&mut call, now);
+        self.outlet.leave(&self.progress);
         true
     }
 
@@ -349,18 +346,19 @@ impl LiveCall {
             interaction_id,
         } = call.name();
         let kind = detail.kind();
-        self.outlet.call_event(&CallEvent {
+        let event = CallEvent {
             kind,
             interaction_id,
             tenant_id,
             timestamp_ms: now.epoch_ms,
             detail,
-        });
+        };
+        self.outlet.call_event(&event, &self.progress);
     }
 
     fn write_metadata(&self, call: &mut Call, now: Now) {
         if self.owns_metadata {
-            self.outlet.metadata(&call.metadata(now));
+            self.outlet.metadata(&call.metadata(now), &self.progress);
         }
     }
 }

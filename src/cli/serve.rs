@@ -44,15 +44,18 @@ async fn serve(mut prepared: Prepared) -> anyhow::Result<ExitCode> {
             () = app.failed() => anyhow::bail!("a part of the service has stopped unexpectedly; see the log"),
         }
     }
-    let drained = tokio::select! {
-        drained = app.drain() => drained,
+    let left = tokio::select! {
+        left = app.drain() => left,
         () = signals.stop() => {
             telemetry::warning("a second signal: exiting at once");
             return Ok(ExitCode::FAILURE);
         }
     };
-    if drained.undelivered > 0 {
-        telemetry::undelivered(drained.undelivered, &destination);
+    if left.journaled > 0 {
+        telemetry::left_in_journal(left.journaled, &prepared.config().journal.dir);
+    }
+    if left.lost > 0 {
+        telemetry::undelivered(left.lost, &destination);
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)

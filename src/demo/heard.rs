@@ -66,7 +66,7 @@ impl Heard {
                     self.end = Some(end);
                 }
             }
-            Kind::CallEvent => {}
+            Kind::CallEvent | Kind::Metadata => {}
         }
         Ok(())
     }
@@ -158,7 +158,7 @@ mod tests {
         heard.take(&Record {
             kind,
             at_ms: 1_003,
-            session: 1,
+            call: 1,
             seq: 0,
             fields,
         })

@@ -117,7 +117,7 @@ impl Demo {
         let drained = app.drain().await;
         drop(scratch);
         let outcome = outcome?;
-        match drained.undelivered {
+        match drained.lost {
             0 => Ok(outcome),
             records => Err(DemoError::Undelivered(records)),
         }

@@ -86,7 +86,7 @@ pub(super) fn record(seq: u64, fields: &[u8]) -> Record<'_> {
     Record {
         kind: [Kind::Frame, Kind::CallEnd, Kind::CallEvent][usize::try_from(seq % 3).unwrap()],
         at_ms: 1000 + seq,
-        session: seq / 10,
+        call: seq / 10,
         seq,
         fields,
     }

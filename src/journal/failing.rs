@@ -152,14 +152,14 @@ fn a_bridge_that_is_full_refuses_until_it_is_released() {
     );
     assert_eq!(writer.oldest_ms(), Some(1001));
 
-    writer.release(Position(seq / 2)).unwrap();
+    writer.release(Position(seq / 2), b"").unwrap();
     let (left, _) = read_all(journal.dir());
     assert!(left[0] > 1 && left[0] <= seq / 2 + 1 && left.last() == Some(&seq));
     assert_eq!(writer.oldest_ms(), Some(1000 + left[0]));
     journal.append(&mut writer, seq + 1..=seq + 1);
-    writer.release(Position(seq)).unwrap();
+    writer.release(Position(seq), b"").unwrap();
     writer.sync().unwrap();
-    writer.release(Position(u64::MAX)).unwrap();
+    writer.release(Position(u64::MAX), b"").unwrap();
     assert_eq!(
         (writer.bytes(), journal.disk_bytes(), writer.oldest_ms()),
         (0, 0, None)
@@ -181,12 +181,12 @@ fn nothing_is_removed_before_the_cursor_is_safe() {
     journal.append(&mut writer, 1..=50);
     writer.sync().unwrap();
     writer.disk.faults.set(SYNC_FAILS);
-    let error = writer.release(Position(50)).unwrap_err();
+    let error = writer.release(Position(50), b"").unwrap_err();
     assert!(matches!(error, ReleaseError::Cursor(_)));
     assert_eq!(writer.released(), Position::START);
     assert_eq!(read_all(journal.dir()).0.len(), 50);
     writer.disk.faults.set(Plan::default());
-    writer.release(Position(50)).unwrap();
+    writer.release(Position(50), b"").unwrap();
     assert_eq!(journal.disk_bytes(), 0);
 }
 

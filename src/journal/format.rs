@@ -5,7 +5,7 @@
 //! header  0 magic [8]   8 version u32   12 CRC of the 12 before        <- the same in every version
 //!        16 first u64  24 at_ms u64     32 salt u32   36 CRC of 16..36
 //! record  0 CRC of 4..45  4 body length u32  8 body CRC u32  12 position u64
-//!        20 at_ms u64    28 session u64     36 seq u64      44 kind u8   45 body (the fields)
+//!        20 at_ms u64    28 call u64        36 seq u64      44 kind u8   45 body (the fields)
 //! ```
 //!
 //! A record's head has a CRC of its own: damage in a body costs that record alone, and a search for the next record
@@ -50,7 +50,7 @@ pub(crate) struct Head {
     pub(crate) body_crc: u32,
     pub(crate) position: Position,
     pub(crate) at_ms: u64,
-    pub(crate) session: u64,
+    pub(crate) call: u64,
     pub(crate) seq: u64,
     pub(crate) kind: u8,
 }
@@ -125,7 +125,7 @@ fn put(bytes: &mut Vec<u8>, salt: u32, position: Position, record: &Record<'_>, 
     bytes.extend_from_slice(&body_crc.to_le_bytes());
     bytes.extend_from_slice(&position.0.to_le_bytes());
     bytes.extend_from_slice(&record.at_ms.to_le_bytes());
-    bytes.extend_from_slice(&record.session.to_le_bytes());
+    bytes.extend_from_slice(&record.call.to_le_bytes());
     bytes.extend_from_slice(&record.seq.to_le_bytes());
     bytes.push(kind);
     if let Some((crc, covered)) = bytes
@@ -152,7 +152,7 @@ pub(crate) fn read_head(bytes: &[u8], salt: u32) -> Option<Head> {
         body_crc: u32::from_le_bytes(take(&mut rest)?),
         position: Position(u64::from_le_bytes(take(&mut rest)?)),
         at_ms: u64::from_le_bytes(take(&mut rest)?),
-        session: u64::from_le_bytes(take(&mut rest)?),
+        call: u64::from_le_bytes(take(&mut rest)?),
         seq: u64::from_le_bytes(take(&mut rest)?),
         kind: u8::from_le_bytes(take(&mut rest)?),
     })
@@ -167,7 +167,7 @@ pub(crate) fn record<'a>(head: &Head, body: &'a [u8]) -> Option<Record<'a>> {
     Some(Record {
         kind: Kind::from_code(head.kind)?,
         at_ms: head.at_ms,
-        session: head.session,
+        call: head.call,
         seq: head.seq,
         fields: body,
     })
@@ -185,7 +185,7 @@ pub(crate) fn put_unknown_kind(bytes: &mut Vec<u8>, salt: u32, position: Positio
     let record = Record {
         kind: Kind::Frame,
         at_ms: 0,
-        session: 0,
+        call: 0,
         seq: 0,
         fields: b"of another version",
     };
@@ -214,7 +214,7 @@ mod tests {
     const RECORD: Record<'static> = Record {
         kind: Kind::CallEnd,
         at_ms: 1_762_500_000_123,
-        session: 1_762_500_000_001,
+        call: 1_762_500_000_001,
         seq: 42,
         fields: b"$4\r\ndata\r\n$2\r\n{}\r\n",
     };

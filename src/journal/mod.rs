@@ -55,6 +55,9 @@ use crate::record::Kind;
 /// base64, forty times over.
 pub const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// The least that a journal may be allowed to grow to.
+pub const MAX_BYTES_MIN: u64 = 1 << 20;
+
 /// Where the journal lives and how large it may grow.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -72,7 +75,7 @@ pub enum Keep {
 }
 
 /// A record's number, counted from 1 since the journal began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub u64);
 
 impl Position {
@@ -96,7 +99,8 @@ pub struct Record<'a> {
     pub kind: Kind,
     /// When it was appended, in ms since the epoch.
     pub at_ms: u64,
-    pub session: u64,
+    /// Which call it is of: the same number for all records of one call, see the publisher's `call_key`.
+    pub call: u64,
     pub seq: u64,
     /// The entry's fields as they go behind the `*` of an XADD, see [`fields`].
     pub fields: &'a [u8],

@@ -310,7 +310,9 @@ mod tests {
         while seq < 5000 {
             let until = 5000.min(seq + 1 + seq % 13);
             // The journal is too small for all of them: the oldest are released, unread ones perhaps.
-            writer.release(Position(seq.saturating_sub(100))).unwrap();
+            writer
+                .release(Position(seq.saturating_sub(100)), b"")
+                .unwrap();
             journal.append(&mut writer, seq + 1..=until);
             writer.sync().unwrap();
             seq = until;
@@ -363,7 +365,7 @@ mod tests {
             assert_eq!(read_on(&mut reader), wanted, "behind {position}");
             assert_eq!(reader.take_notices(), []);
         }
-        writer.release(Position(40)).unwrap();
+        writer.release(Position(40), b"").unwrap();
         let mut reader = Reader::after(journal.dir(), Position(2)).unwrap();
         let read = read_on(&mut reader);
         let removed = Notice::Removed {

@@ -38,6 +38,7 @@ pub(crate) struct Recovered {
     pub(crate) last: Position,
     pub(crate) last_name: Option<Name>,
     pub(crate) released: Position,
+    pub(crate) note: Vec<u8>,
     pub(crate) notices: Vec<Notice>,
 }
 
@@ -67,6 +68,7 @@ pub(crate) fn recover(dir: &Path, disk: &Disk) -> io::Result<Recovered> {
         last: cursor.position(),
         last_name: names.last().copied(),
         released: cursor.position(),
+        note: cursor.into_note(),
         notices,
     };
     if let Some(segment) = recovered.closed.pop_back() {
@@ -277,7 +279,7 @@ mod tests {
         journal.append(&mut writer, 1..=3);
         writer.sync().unwrap();
         journal.append(&mut writer, 4..=6);
-        writer.release(Position(5)).unwrap();
+        writer.release(Position(5), b"").unwrap();
         drop(writer);
         let mut writer = journal.open(Keep::Unpublished);
         assert_eq!(writer.position(), Position(5));
@@ -292,7 +294,7 @@ mod tests {
         let mut writer = journal.open(Keep::Unpublished);
         journal.append(&mut writer, 1..=3);
         writer.sync().unwrap();
-        writer.release(Position(2)).unwrap();
+        writer.release(Position(2), b"").unwrap();
         drop(writer);
         std::fs::write(journal.dir().join("cursor"), b"rtaa.cur").unwrap();
         let writer = journal.open(Keep::Unpublished);

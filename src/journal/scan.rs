@@ -230,7 +230,7 @@ mod tests {
         let record = Record {
             kind: Kind::Frame,
             at_ms: 0,
-            session: 0,
+            call: 0,
             seq: position,
             fields,
         };
@@ -313,7 +313,7 @@ mod tests {
         let record = Record {
             kind: Kind::Frame,
             at_ms: 0,
-            session: 0,
+            call: 0,
             seq: 0,
             fields: b"not mine",
         };

@@ -40,6 +40,8 @@ pub struct Writer {
     last: Position,
     synced: Position,
     released: Position,
+    /// What stands in the cursor beside the position.
+    note: Vec<u8>,
     removed: Removed,
     notices: Vec<Notice>,
     /// Held until the writer is dropped.
@@ -96,6 +98,7 @@ impl Writer {
             last: found.last,
             synced: found.last,
             released: found.released,
+            note: found.note,
             removed: Removed::default(),
             notices: found.notices,
             _lock: lock,
@@ -145,6 +148,11 @@ impl Writer {
         self.released
     }
 
+    /// What the last [`Writer::release`] noted.
+    pub fn note(&self) -> &[u8] {
+        &self.note
+    }
+
     /// Takes a record into memory, without touching the disk until much has gathered. It is safe once a
     /// [`Writer::sync`] after it has succeeded.
     pub fn append(&mut self, record: Record<'_>) -> Result<Position, AppendError> {
@@ -180,15 +188,24 @@ impl Writer {
     }
 
     /// Takes note that all records up to and with `through` are in Redis, and removes the segments that hold no
-    /// others. Syncs a file: call it now and then, not for each record.
-    pub fn release(&mut self, through: Position) -> Result<(), ReleaseError> {
-        let through = through.min(self.last);
-        if through > self.released {
-            cursor::write(&self.disk, through).map_err(ReleaseError::Cursor)?;
+    /// others. What `note` says, of the records behind it for instance, stands with it. Syncs a file: call it now and
+    /// then, not for each record.
+    pub fn release(&mut self, through: Position, note: &[u8]) -> Result<(), ReleaseError> {
+        let through = through.min(self.last).max(self.released);
+        if through > self.released || note != self.note {
+            cursor::write(&self.disk, through, note).map_err(ReleaseError::Cursor)?;
             self.released = through;
+            note.clone_into(&mut self.note);
         }
         self.remove_released()
             .map_err(|(path, source)| ReleaseError::Remove { path, source })
+    }
+
+    /// Forgets what was appended and is not synced: it will be in the journal neither now nor later. What of it a
+    /// failed write has left on the disk is overwritten by what comes next.
+    pub fn forget_unsynced(&mut self) {
+        self.kept.clear();
+        self.last = self.synced;
     }
 
     fn put_down(&mut self) -> Result<(), SyncError> {

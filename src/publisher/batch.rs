@@ -3,7 +3,7 @@
 use std::{ops::Range, sync::Arc};
 
 use super::progress::Progress;
-use crate::record::Kind;
+use crate::{journal::Position, record::Kind};
 
 /// Commands in the order in which they are to take effect.
 #[derive(Debug, Default)]
@@ -28,27 +28,51 @@ pub(super) enum What {
     Frame {
         progress: Arc<Progress>,
         seq: u64,
-        session: u64,
     },
-    CallEnd {
-        progress: Arc<Progress>,
-        session: u64,
+    CallEnd(Arc<Progress>),
+    CallEvent(Arc<Progress>),
+    Metadata(Arc<Progress>),
+    /// It stands in the journal, and whoever waited for it has been told.
+    Journaled {
+        kind: Kind,
+        call: u64,
+        position: Position,
     },
-    CallEvent,
-    /// Overwritten soon: worth no retry and no place on disk.
-    Metadata,
-    Ping,
+    /// Trims a stream or keeps the connection alive: worth no retry and no place on disk.
+    Chore,
 }
 
 impl What {
-    /// The stream it is an entry of.
     pub(super) fn kind(&self) -> Option<Kind> {
         match self {
             Self::Frame { .. } => Some(Kind::Frame),
-            Self::CallEnd { .. } => Some(Kind::CallEnd),
-            Self::CallEvent => Some(Kind::CallEvent),
-            Self::Metadata | Self::Ping => None,
+            Self::CallEnd(_) => Some(Kind::CallEnd),
+            Self::CallEvent(_) => Some(Kind::CallEvent),
+            Self::Metadata(_) => Some(Kind::Metadata),
+            Self::Journaled { kind, .. } => Some(*kind),
+            Self::Chore => None,
         }
+    }
+
+    /// The call that it belongs to, see [`super::progress::call_key`].
+    pub(super) fn call(&self) -> Option<u64> {
+        match self {
+            Self::Frame { progress, .. }
+            | Self::CallEnd(progress)
+            | Self::CallEvent(progress)
+            | Self::Metadata(progress) => Some(progress.call),
+            Self::Journaled { call, .. } => Some(*call),
+            Self::Chore => None,
+        }
+    }
+
+    /// Whether it is known here only.
+    pub(super) fn is_in_memory(&self) -> bool {
+        self.kind().is_some() && !self.is_journaled()
+    }
+
+    pub(super) fn is_journaled(&self) -> bool {
+        matches!(self, Self::Journaled { .. })
     }
 }
 
@@ -56,9 +80,9 @@ impl What {
     /// Tells whoever waits that it is durable; `bytes` is its size.
     pub(super) fn confirm(&self, bytes: usize) {
         match self {
-            Self::Frame { progress, seq, .. } => progress.confirm(*seq, bytes),
-            Self::CallEnd { progress, .. } => progress.finish(),
-            Self::CallEvent | Self::Metadata | Self::Ping => {}
+            Self::Frame { progress, seq } => progress.confirm(*seq, bytes),
+            Self::CallEnd(progress) => progress.finish(),
+            Self::CallEvent(_) | Self::Metadata(_) | Self::Journaled { .. } | Self::Chore => {}
         }
     }
 }
@@ -76,6 +100,13 @@ impl Batch {
         }
     }
 
+    /// Adds a command that is nobody's record.
+    pub(super) fn push_chore(&mut self, command: &[u8]) {
+        self.open();
+        self.bytes.extend_from_slice(command);
+        self.close_entry(self.bytes.len(), What::Chore);
+    }
+
     /// Marks everything since the last entry as one command.
     pub(super) fn close_entry(&mut self, fields: usize, what: What) {
         self.entries.push(Entry {
@@ -85,7 +116,12 @@ impl Batch {
         });
     }
 
-    /// Whether an entry of this stream is among the commands.
+    /// The length of all its commands.
+    pub(super) fn command_bytes(&self) -> usize {
+        self.bytes.len().saturating_sub(self.start(0))
+    }
+
+    /// Whether a record of this kind is among the commands.
     pub(super) fn holds(&self, kind: Kind) -> bool {
         self.entries
             .iter()
@@ -122,13 +158,31 @@ impl Batch {
 
     /// Copies command `index` of another batch to the end of this one.
     pub(super) fn copy(&mut self, from: &Self, index: usize) {
+        if let Some(entry) = from.entries.get(index) {
+            self.copy_as(from, index, entry.what.clone());
+        }
+    }
+
+    /// The same under another meaning.
+    pub(super) fn copy_as(&mut self, from: &Self, index: usize, what: What) {
         let Some(entry) = from.entries.get(index) else {
             return;
         };
         self.open();
         let fields = self.bytes.len() + entry.fields.saturating_sub(from.start(index));
         self.bytes.extend_from_slice(from.command(index));
-        self.close_entry(fields, entry.what.clone());
+        self.close_entry(fields, what);
+    }
+
+    /// Adds all commands of another batch.
+    pub(super) fn extend(&mut self, from: Self) {
+        if self.is_empty() {
+            *self = from;
+            return;
+        }
+        for index in 0..from.entries.len() {
+            self.copy(&from, index);
+        }
     }
 
     /// Empties the batch for its next use; a buffer that a burst has blown up is let go.

@@ -36,7 +36,7 @@ impl ByHand {
 
     /// What has been appended since the last time, in few words.
     pub(crate) fn take(&mut self) -> Vec<String> {
-        let batch = self.lane.take(Batch::default());
+        let batch = self.lane.take();
         (0..batch.entries.len())
             .map(|index| {
                 self.taken.copy(&batch, index);
@@ -50,14 +50,14 @@ impl ByHand {
         self.take();
         let mut left = frames;
         while let Some(entry) = self.taken.entries.get(self.confirmed) {
-            if let What::Frame { progress, seq, .. } = &entry.what {
+            if let What::Frame { progress, seq } = &entry.what {
                 if left == 0 {
                     return;
                 }
                 left -= 1;
                 progress.confirm(*seq, 0);
             }
-            if let What::CallEnd { progress, .. } = &entry.what {
+            if let What::CallEnd(progress) = &entry.what {
                 progress.finish();
             }
             self.lane
@@ -83,9 +83,9 @@ fn describe(batch: &Batch, index: usize) -> String {
             json["frames"],
             text("interaction_id")
         ),
-        What::CallEvent => format!("{} {}", text("type"), text("interaction_id")),
-        What::Metadata => format!("{} {}", text("status"), text("interactionId")),
-        What::Ping => "ping".to_owned(),
+        What::CallEvent(_) => format!("{} {}", text("type"), text("interaction_id")),
+        What::Metadata(_) => format!("{} {}", text("status"), text("interactionId")),
+        What::Journaled { .. } | What::Chore => "?".to_owned(),
     }
 }
 

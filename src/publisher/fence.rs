@@ -5,11 +5,59 @@
 //! only while the server is still the same run.
 
 use redis::{Value, cmd};
+use serde::{Deserialize, Serialize};
 
-use super::link::{Link, LinkError};
+use super::{
+    link::{Link, LinkError},
+    reply::EntryId,
+};
+use crate::record::Kind;
+
+/// What may have arrived although nobody confirmed it.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Doubt {
+    #[default]
+    Nothing,
+    /// What this connection was given last.
+    Of(Identity),
+    /// The same of a connection that the server did not let us name.
+    Nameless,
+}
+
+/// Where a lane stands with its server: what has to be known to find out later what has arrived there.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Footing {
+    pub(super) marks: Marks,
+    pub(super) doubt: Doubt,
+}
+
+/// The newest entry of each stream that is known to be confirmed, or that was there before us.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Marks([Option<EntryId>; 3]);
+
+impl Marks {
+    pub(super) fn advance(&mut self, kind: Kind, id: EntryId) {
+        if let Some(mark) = place(kind).and_then(|place| self.0.get_mut(place)) {
+            *mark = (*mark).max(Some(id));
+        }
+    }
+
+    pub(super) fn of(&self, kind: Kind) -> Option<EntryId> {
+        self.0.get(place(kind)?).copied().flatten()
+    }
+}
+
+fn place(kind: Kind) -> Option<usize> {
+    match kind {
+        Kind::Frame => Some(0),
+        Kind::CallEnd => Some(1),
+        Kind::CallEvent => Some(2),
+        Kind::Metadata => None,
+    }
+}
 
 /// A connection as the server knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Identity {
     run_id: String,
     client_id: String,

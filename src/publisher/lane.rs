@@ -5,9 +5,12 @@
 //! already is always taken, one message per connection. Invariant: commands of one session leave in the order in
 //! which they were appended.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
@@ -16,14 +19,16 @@ use tokio::sync::Notify;
 use super::{
     Trim,
     batch::{Batch, What},
+    command::{Commands, TrimArguments},
     progress::Progress,
     status::Status,
 };
 use crate::{
     payload::Audio,
     record::{
+        Kind,
         frame::{FrameNumbers, FramePattern},
-        push_bulk,
+        push_pair,
     },
 };
 
@@ -31,12 +36,17 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) key: String,
-    trim: Trim,
+    pub(super) trim: Trim,
+    pub(super) commands: Commands,
     open: Mutex<Open>,
+    /// How many sessions are live, by call.
+    live: Mutex<HashMap<u64, usize>>,
     /// Bytes appended and not yet confirmed.
     queued: AtomicUsize,
     filled: Notify,
     room: Notify,
+    /// Nothing more can be kept: Redis is away, and the journal takes nothing.
+    full: AtomicBool,
     closing: AtomicBool,
     pub(super) status: Status,
 }
@@ -44,30 +54,34 @@ pub(super) struct Lane {
 #[derive(Debug)]
 struct Open {
     batch: Batch,
-    /// `XADD <key>`, without the count of arguments.
-    head: Vec<u8>,
-    /// The arguments that trim the stream, sent once per batch, and how many they are.
-    trim: (Vec<u8>, usize),
+    /// Becomes the next batch.
+    spare: Batch,
+    /// Sent once per batch.
+    trim: TrimArguments,
     trimmed: bool,
+    /// Bytes of all that was taken so far.
+    taken: u64,
 }
 
 impl Lane {
     pub(super) fn new(key: String, trim: Trim) -> Self {
-        let mut head = b"$4\r\nXADD\r\n".to_vec();
-        push_bulk(&mut head, key.as_bytes());
         let open = Open {
             batch: Batch::default(),
-            head,
-            trim: trim_arguments(trim, None),
+            spare: Batch::default(),
+            trim: TrimArguments::new(trim, 0),
             trimmed: false,
+            taken: 0,
         };
         Self {
+            commands: Commands::new(&key),
             key,
             trim,
             open: Mutex::new(open),
+            live: Mutex::default(),
             queued: AtomicUsize::new(0),
             filled: Notify::new(),
             room: Notify::new(),
+            full: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             status: Status::default(),
         }
@@ -79,81 +93,87 @@ impl Lane {
         numbers: &FrameNumbers,
         audio: &Audio<'_>,
         progress: &Arc<Progress>,
-        session: u64,
     ) {
         self.append(|open| {
             let Open {
                 batch,
-                head,
-                trim: (trim, trim_count),
+                trim,
                 trimmed,
+                ..
             } = open;
-            let with_trim = !std::mem::replace(trimmed, true);
-            let count = 3 + if with_trim { *trim_count } else { 0 } + 2 * pattern.pairs(numbers);
-            push_count(&mut batch.bytes, count);
-            batch.bytes.extend_from_slice(head);
-            if with_trim {
-                batch.bytes.extend_from_slice(trim);
-            }
-            batch.bytes.extend_from_slice(b"$1\r\n*\r\n");
+            let trim = if std::mem::replace(trimmed, true) {
+                &TrimArguments::NONE
+            } else {
+                &*trim
+            };
+            let pairs = pattern.pairs(numbers);
+            self.commands
+                .begin(&mut batch.bytes, Kind::Frame, pairs, trim);
             let fields = batch.bytes.len();
             pattern.write(&mut batch.bytes, numbers, audio);
-            let progress = Arc::clone(progress);
-            batch.close_entry(
-                fields,
-                What::Frame {
-                    progress,
-                    seq: numbers.seq,
-                    session,
-                },
-            );
+            let (progress, seq) = (Arc::clone(progress), numbers.seq);
+            batch.close_entry(fields, What::Frame { progress, seq });
         });
     }
 
-    /// Appends one entry with a single field `data` to a stream of its own.
-    pub(super) fn append_record(&self, key: &str, entries_max: u64, json: &[u8], what: What) {
+    /// Appends a call's end or event.
+    pub(super) fn append_record(&self, json: &[u8], what: What) {
+        let Some(kind) = what.kind() else { return };
         self.append(|open| {
             let batch = &mut open.batch;
-            push_count(&mut batch.bytes, 8);
-            push_bulk(&mut batch.bytes, b"XADD");
-            push_bulk(&mut batch.bytes, key.as_bytes());
-            push_bulk(&mut batch.bytes, b"MAXLEN");
-            push_bulk(&mut batch.bytes, b"~");
-            push_bulk(
-                &mut batch.bytes,
-                itoa::Buffer::new().format(entries_max).as_bytes(),
-            );
-            push_bulk(&mut batch.bytes, b"*");
+            self.commands
+                .begin(&mut batch.bytes, kind, 1, &TrimArguments::NONE);
             let fields = batch.bytes.len();
-            push_bulk(&mut batch.bytes, b"data");
-            push_bulk(&mut batch.bytes, json);
+            push_pair(&mut batch.bytes, b"data", json);
             batch.close_entry(fields, what);
         });
     }
 
-    /// Appends any other command.
-    pub(super) fn append_command(&self, arguments: &[&[u8]], what: What) {
+    /// Sets a call's metadata.
+    pub(super) fn append_metadata(&self, key: &str, json: &[u8], expiry_s: &[u8], what: What) {
         self.append(|open| {
-            push_count(&mut open.batch.bytes, arguments.len());
-            for argument in arguments {
-                push_bulk(&mut open.batch.bytes, argument);
-            }
-            let fields = open.batch.bytes.len();
-            open.batch.close_entry(fields, what);
+            let batch = &mut open.batch;
+            self.commands
+                .begin(&mut batch.bytes, Kind::Metadata, 2, &TrimArguments::NONE);
+            let fields = batch.bytes.len();
+            push_pair(&mut batch.bytes, key.as_bytes(), json);
+            push_pair(&mut batch.bytes, b"EX", expiry_s);
+            batch.close_entry(fields, what);
         });
     }
 
     fn append(&self, write: impl FnOnce(&mut Open)) {
         let mut open = self.open.lock();
-        let before = open.batch.bytes.len();
+        let first = open.batch.is_empty();
         open.batch.open();
+        let before = open.batch.bytes.len();
         write(&mut open);
         let grown = open.batch.bytes.len() - before;
         drop(open);
         self.queued.fetch_add(grown, Ordering::Relaxed);
-        if before == 0 {
+        if first {
             self.filled.notify_one();
         }
+    }
+
+    /// A session of this call has begun.
+    pub(super) fn enter(&self, call: u64) {
+        *self.live.lock().entry(call).or_default() += 1;
+    }
+
+    /// A session of this call has ended.
+    pub(super) fn leave(&self, call: u64) {
+        let mut live = self.live.lock();
+        if let Some(sessions) = live.get_mut(&call) {
+            *sessions -= 1;
+            if *sessions == 0 {
+                live.remove(&call);
+            }
+        }
+    }
+
+    pub(super) fn is_live(&self, call: u64) -> bool {
+        self.live.lock().contains_key(&call)
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -174,11 +194,34 @@ impl Lane {
         }
     }
 
-    /// Everything appended so far; `spare` becomes the next open batch.
-    pub(super) fn take(&self, spare: Batch) -> Batch {
+    pub(super) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_full(&self, full: bool) {
+        if self.full.swap(full, Ordering::Relaxed) != full {
+            self.room.notify_waiters();
+        }
+    }
+
+    /// Everything appended so far.
+    pub(super) fn take(&self) -> Batch {
         let mut open = self.open.lock();
         open.trimmed = false;
+        open.taken += open.batch.bytes.len() as u64;
+        let spare = std::mem::take(&mut open.spare);
         std::mem::replace(&mut open.batch, spare)
+    }
+
+    /// Gives back a batch whose buffer may be used again.
+    pub(super) fn spare(&self, mut batch: Batch) {
+        batch.recycle();
+        self.open.lock().spare = batch;
+    }
+
+    /// How many bytes have been appended and taken since the beginning.
+    pub(super) fn taken_bytes(&self) -> u64 {
+        self.open.lock().taken
     }
 
     /// Whether anything waits in the open batch.
@@ -208,9 +251,11 @@ impl Lane {
 
     /// Moves the trimming on to the newest id that Redis gave us.
     pub(super) fn trim_to(&self, newest_ms: u64) {
-        if matches!(self.trim, Trim::Age(_)) {
-            self.open.lock().trim = trim_arguments(self.trim, Some(newest_ms));
-        }
+        self.open.lock().trim = TrimArguments::new(self.trim, newest_ms);
+    }
+
+    pub(super) fn trim_arguments(&self) -> TrimArguments {
+        self.open.lock().trim.clone()
     }
 
     /// Nothing will be appended any more; the owner ends when all is delivered.
@@ -224,30 +269,8 @@ impl Lane {
     }
 }
 
-fn trim_arguments(trim: Trim, newest_ms: Option<u64>) -> (Vec<u8>, usize) {
-    let (word, limit) = match (trim, newest_ms) {
-        (Trim::Never, _) | (Trim::Age(_), None) => return (Vec::new(), 0),
-        (Trim::Length(entries), _) => ("MAXLEN", entries),
-        (Trim::Age(age), Some(newest_ms)) => {
-            let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-            ("MINID", newest_ms.saturating_sub(age_ms))
-        }
-    };
-    let mut bytes = Vec::with_capacity(48);
-    push_bulk(&mut bytes, word.as_bytes());
-    push_bulk(&mut bytes, b"~");
-    push_bulk(&mut bytes, itoa::Buffer::new().format(limit).as_bytes());
-    (bytes, 3)
-}
-
-fn push_count(out: &mut Vec<u8>, arguments: usize) {
-    out.push(b'*');
-    out.extend_from_slice(itoa::Buffer::new().format(arguments).as_bytes());
-    out.extend_from_slice(b"\r\n");
-}
-
 /// 4 MiB are 7,000 frames of 20 ms: a third of a second of 500 calls. Longer stalls are the senders' to wait for.
-const QUEUE_BYTES_MAX: usize = 4 << 20;
+pub(super) const QUEUE_BYTES_MAX: usize = 4 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -280,7 +303,6 @@ mod tests {
                 text: None,
             },
             &progress,
-            1,
         );
     }
 
@@ -306,13 +328,13 @@ mod tests {
         let lane = Lane::new("audio".into(), Trim::Age(Duration::from_mins(2)));
         frame(&lane);
         assert_eq!(
-            arguments(lane.take(Batch::default()).command(0))[..3],
+            arguments(lane.take().command(0))[..3],
             ["XADD", "audio", "*"]
         );
         lane.trim_to(1_000_000);
         frame(&lane);
         frame(&lane);
-        let batch = lane.take(Batch::default());
+        let batch = lane.take();
         assert_eq!(
             arguments(batch.command(0))[..6],
             ["XADD", "audio", "MINID", "~", "880000", "*"]
@@ -325,9 +347,10 @@ mod tests {
     async fn a_full_lane_has_no_room_until_bytes_are_confirmed() {
         let lane = Lane::new("audio".into(), Trim::Never);
         while lane.has_room() {
-            lane.append_record("call_end", 10, &vec![b'x'; 100_000], What::CallEvent);
+            let progress = Arc::new(Progress::new("t", "i", 0));
+            lane.append_record(&vec![b'x'; 100_000], What::CallEvent(progress));
         }
-        let bytes = lane.take(Batch::default()).bytes.len();
+        let bytes = lane.take().command_bytes();
         let (waited, ()) = tokio::join!(
             tokio::time::timeout(Duration::from_secs(5), lane.wait_for_room()),
             async { lane.confirm_bytes(bytes) }

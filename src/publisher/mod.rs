@@ -4,12 +4,15 @@
 //! cheap to clone and never waits: [`Outlet::has_room`] tells when to stop reading sockets. What a record looks like
 //! is `record.rs`'s subject.
 
+mod backlog;
 mod batch;
 #[cfg(test)]
 pub(crate) mod by_hand;
+mod command;
 mod fence;
 mod fine_timer;
 mod journal_lane;
+mod keeper;
 mod lane;
 mod link;
 pub mod progress;
@@ -23,16 +26,21 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use self::link::LinkError;
 use self::{
-    batch::What, journal_lane::JournalLane, lane::Lane, link::Dial, progress::Progress,
+    batch::{Batch, What},
+    journal_lane::JournalLane,
+    keeper::Keeper,
+    lane::Lane,
+    link::Dial,
+    progress::Progress,
     redis_lane::RedisLane,
 };
-pub use self::{journal_lane::JournalError, link::LinkError};
 use crate::{
-    journal,
+    journal::{self, Keep, error::OpenError},
     payload::Audio,
     record::{
-        CallEnd, CallEvent, Metadata,
+        CallEnd, CallEvent, Kind, Metadata,
         frame::{FrameFormat, FrameNumbers, FramePattern},
         to_json,
     },
@@ -94,7 +102,7 @@ pub enum StartError {
     #[error(transparent)]
     Link(#[from] LinkError),
     #[error(transparent)]
-    Journal(#[from] JournalError),
+    Journal(#[from] OpenError),
 }
 
 /// All lanes.
@@ -109,8 +117,14 @@ pub struct Publisher {
 #[derive(Debug, Clone)]
 pub struct Outlet(Arc<Lane>);
 
-/// What became of a lane: how many records it could not deliver before it was told to give up.
-pub type Undelivered = usize;
+/// What a lane leaves behind when it ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Records that are nowhere.
+    pub lost: usize,
+    /// Frames in the journal that are not in Redis yet.
+    pub journaled: u64,
+}
 
 /// Health of all lanes together.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -118,6 +132,8 @@ pub struct Health {
     pub up: bool,
     pub problems: Vec<String>,
     pub journal_bytes: u64,
+    /// For how many seconds of the present load the journal has room; none without a load.
+    pub journal_room_s: Option<u64>,
 }
 
 impl Publisher {
@@ -126,7 +142,7 @@ impl Publisher {
     pub fn start(
         settings: &Settings,
         journal: &journal::Settings,
-        owners: &mut JoinSet<Undelivered>,
+        owners: &mut JoinSet<Left>,
         give_up: &CancellationToken,
     ) -> Result<Self, StartError> {
         let keys = match settings.shards {
@@ -138,21 +154,23 @@ impl Publisher {
         let (lanes, adapter) = match &settings.destination {
             Destination::Redis(redis) => {
                 let mut lanes = Vec::with_capacity(keys.len());
-                for key in keys {
+                let shards = keys.len();
+                for (shard, key) in keys.into_iter().enumerate() {
                     let dial = Dial::new(redis, &key, &settings.consumer_groups)?;
                     let lane = Arc::new(Lane::new(key, settings.trim));
-                    let owner = RedisLane::new(Arc::clone(&lane), dial, settings.gather);
-                    let give_up = give_up.clone().cancelled_owned();
-                    owners.spawn(async move { count(&owner.run(give_up).await) });
+                    let journal = of_shard(journal, shard, shards);
+                    let keeper = Keeper::open(&journal, Keep::Unpublished)?;
+                    let owner = RedisLane::new(Arc::clone(&lane), dial, keeper, settings.gather);
+                    owners.spawn(owner.run(give_up.clone().cancelled_owned()));
                     lanes.push(lane);
                 }
                 (lanes, "redis_streams")
             }
             Destination::Journal { .. } => {
                 let lane = Arc::new(Lane::new(settings.stream.clone(), Trim::Never));
-                let owner = JournalLane::open(Arc::clone(&lane), journal, settings.gather)?;
-                let give_up = give_up.clone().cancelled_owned();
-                owners.spawn(async move { count(&owner.run(give_up).await) });
+                let keeper = Keeper::open(journal, Keep::Newest)?;
+                let owner = JournalLane::new(Arc::clone(&lane), keeper, settings.gather);
+                owners.spawn(owner.run(give_up.clone().cancelled_owned()));
                 (vec![lane], "journal")
             }
         };
@@ -189,16 +207,27 @@ impl Publisher {
             ..Health::default()
         };
         for lane in self.lanes.iter() {
-            let caveat = lane.status.caveat();
-            health
-                .problems
-                .extend(caveat.filter(|caveat| !health.problems.contains(caveat)));
-            health.problems.extend(
-                lane.status
-                    .problem()
-                    .filter(|problem| !health.problems.contains(problem)),
-            );
-            health.journal_bytes += lane.status.journal_bytes();
+            let journal = lane.status.journal();
+            let backlog = (health.up && journal.backlog > 0).then(|| {
+                let frames = journal.backlog;
+                format!(
+                    "{frames} frames wait in the journal and are being published: nothing to do, unless the number does not fall"
+                )
+            });
+            let told = [
+                lane.status.caveat(),
+                lane.status.problem(),
+                journal.problem.clone(),
+                backlog,
+            ];
+            for problem in told.into_iter().flatten() {
+                if !health.problems.contains(&problem) {
+                    health.problems.push(problem);
+                }
+            }
+            health.journal_bytes += journal.bytes;
+            let rooms = health.journal_room_s.into_iter().chain(journal.room_s());
+            health.journal_room_s = rooms.min();
         }
         health
     }
@@ -216,38 +245,35 @@ impl Outlet {
         numbers: &FrameNumbers,
         audio: &Audio<'_>,
         progress: &Arc<Progress>,
-        session: u64,
     ) {
-        self.0
-            .append_frame(pattern, numbers, audio, progress, session);
+        self.0.append_frame(pattern, numbers, audio, progress);
     }
 
     pub fn call_end(&self, record: &CallEnd<'_>, progress: &Arc<Progress>) {
-        let what = What::CallEnd {
-            progress: Arc::clone(progress),
-            session: record.session,
-        };
-        self.0
-            .append_record(CALL_END, RECORDS_MAX, &to_json(record), what);
+        let what = What::CallEnd(Arc::clone(progress));
+        self.0.append_record(&to_json(record), what);
     }
 
-    pub fn call_event(&self, record: &CallEvent<'_>) {
-        self.0
-            .append_record(CALL_EVENTS, RECORDS_MAX, &to_json(record), What::CallEvent);
+    pub fn call_event(&self, record: &CallEvent<'_>, progress: &Arc<Progress>) {
+        let what = What::CallEvent(Arc::clone(progress));
+        self.0.append_record(&to_json(record), what);
     }
 
-    pub fn metadata(&self, record: &Metadata<'_>) {
+    pub fn metadata(&self, record: &Metadata<'_>, progress: &Arc<Progress>) {
         let key = format!("call:metadata:{}", record.interaction_id);
-        self.0.append_command(
-            &[
-                b"SET",
-                key.as_bytes(),
-                &to_json(record),
-                b"EX",
-                METADATA_EXPIRY_S,
-            ],
-            What::Metadata,
-        );
+        let what = What::Metadata(Arc::clone(progress));
+        self.0
+            .append_metadata(&key, &to_json(record), METADATA_EXPIRY_S, what);
+    }
+
+    /// A session has begun: its call goes first when an outage is over.
+    pub fn enter(&self, progress: &Progress) {
+        self.0.enter(progress.call);
+    }
+
+    /// A session has ended.
+    pub fn leave(&self, progress: &Progress) {
+        self.0.leave(progress.call);
     }
 
     pub fn has_room(&self) -> bool {
@@ -263,12 +289,26 @@ impl Outlet {
     }
 }
 
-fn count(batches: &[batch::Batch]) -> Undelivered {
-    let entries = batches.iter().flat_map(|batch| &batch.entries);
-    entries.filter(|entry| entry.what.kind().is_some()).count()
+impl Left {
+    fn lost(batch: &Batch) -> Self {
+        let is_record = |what: &What| what.kind().is_some_and(|kind| kind != Kind::Metadata);
+        let records = batch.entries.iter().filter(|entry| is_record(&entry.what));
+        Self {
+            lost: records.count(),
+            journaled: 0,
+        }
+    }
 }
 
-const CALL_END: &str = "call_end";
-const CALL_EVENTS: &str = "call_events";
-const RECORDS_MAX: u64 = 100_000;
+/// Each shard has a journal of its own.
+fn of_shard(journal: &journal::Settings, shard: usize, shards: usize) -> journal::Settings {
+    if shards == 1 {
+        return journal.clone();
+    }
+    journal::Settings {
+        dir: journal.dir.join(format!("shard-{shard}-of-{shards}")),
+        max_bytes: (journal.max_bytes / shards as u64).max(journal::MAX_BYTES_MIN),
+    }
+}
+
 const METADATA_EXPIRY_S: &[u8] = b"3600";

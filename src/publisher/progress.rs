@@ -11,6 +11,8 @@ use crate::telemetry;
 pub struct Progress {
     pub interaction_id: String,
     pub tenant_id: String,
+    /// See [`call_key`].
+    pub call: u64,
     /// Number of the newest durable frame plus one; 0 before there is one.
     durable: AtomicU64,
     frames: AtomicU64,
@@ -27,6 +29,7 @@ impl Progress {
         Self {
             interaction_id: interaction_id.to_owned(),
             tenant_id: tenant_id.to_owned(),
+            call: call_key(tenant_id, interaction_id),
             durable: AtomicU64::new(0),
             frames: AtomicU64::new(0),
             tell_every,
@@ -86,6 +89,13 @@ impl Progress {
             self.told.send_replace(());
         }
     }
+}
+
+/// The number that stands for a call where records are sorted by calls, on disk too. Two calls with the same number are
+/// only kept in one order.
+pub(super) fn call_key(tenant_id: &str, interaction_id: &str) -> u64 {
+    let half = |text: &str| u64::from(crc32fast::hash(text.as_bytes()));
+    half(interaction_id) << 32 | half(tenant_id)
 }
 
 const LOGGED_EVERY: u64 = 100;

@@ -7,7 +7,18 @@ use std::fmt;
 use redis::{RedisError, Value};
 
 /// A stream entry's id.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub(super) struct EntryId {
     pub(super) ms: u64,
     pub(super) seq: u64,

@@ -1,8 +1,10 @@
 //! Whether a lane delivers, for `/health`: set by its owner, read by anybody.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
+
+use super::keeper::Account;
 
 /// One lane's state in words.
 #[derive(Debug, Default)]
@@ -11,7 +13,29 @@ pub(super) struct Status {
     problem: Mutex<Option<String>>,
     /// What is not promised as long as this stays so, although all works.
     caveat: Mutex<Option<String>>,
-    journal_bytes: AtomicU64,
+    journal: Mutex<JournalStatus>,
+}
+
+/// How the journal of a lane is doing.
+#[derive(Debug, Default, Clone)]
+pub(super) struct JournalStatus {
+    pub(super) bytes: u64,
+    pub(super) max_bytes: u64,
+    /// Why it cannot be written.
+    pub(super) problem: Option<String>,
+    /// Frames in it that are on their way to Redis.
+    pub(super) backlog: u64,
+    /// Bytes that come in a second.
+    pub(super) load: u64,
+}
+
+impl JournalStatus {
+    /// For so many seconds of the present load it has room.
+    pub(super) fn room_s(&self) -> Option<u64> {
+        self.max_bytes
+            .saturating_sub(self.bytes)
+            .checked_div(self.load)
+    }
 }
 
 impl Status {
@@ -47,11 +71,25 @@ impl Status {
         was_up || new
     }
 
-    pub(super) fn journal_bytes(&self) -> u64 {
-        self.journal_bytes.load(Ordering::Relaxed)
+    pub(super) fn journal(&self) -> JournalStatus {
+        self.journal.lock().clone()
     }
 
-    pub(super) fn set_journal_bytes(&self, bytes: u64) {
-        self.journal_bytes.store(bytes, Ordering::Relaxed);
+    pub(super) fn set_journal(&self, account: &Account) {
+        let mut journal = self.journal.lock();
+        (journal.bytes, journal.max_bytes) = (account.bytes, account.max_bytes);
+    }
+
+    /// Tells whether that is news.
+    pub(super) fn set_journal_problem(&self, problem: Option<String>) -> bool {
+        let mut journal = self.journal.lock();
+        let news = journal.problem != problem;
+        journal.problem = problem;
+        news
+    }
+
+    pub(super) fn set_backlog(&self, frames: u64, load: u64) {
+        let mut journal = self.journal.lock();
+        (journal.backlog, journal.load) = (frames, load);
     }
 }

@@ -9,12 +9,13 @@ use serde::Serialize;
 
 use crate::dialect::start::Parameters;
 
-/// The streams that records go to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a record is, and with it where it goes: to one of the streams, or to the call's metadata key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     Frame,
     CallEnd,
     CallEvent,
+    Metadata,
 }
 
 impl Kind {
@@ -24,11 +25,12 @@ impl Kind {
             Self::Frame => 1,
             Self::CallEnd => 2,
             Self::CallEvent => 3,
+            Self::Metadata => 4,
         }
     }
 
     pub fn from_code(code: u8) -> Option<Self> {
-        [Self::Frame, Self::CallEnd, Self::CallEvent]
+        [Self::Frame, Self::CallEnd, Self::CallEvent, Self::Metadata]
             .into_iter()
             .find(|kind| kind.code() == code)
     }

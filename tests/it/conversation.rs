@@ -103,10 +103,10 @@ pub(crate) fn assert_proves(end: &Value, frames: &[Frame]) {
         .iter()
         .flat_map(|frame| frame.audio.clone())
         .collect();
-    let micros = frames
+    let nanos = frames
         .iter()
-        .map(|frame| frame.audio.len() as u64 * 500_000 / frame.sample_rate);
-    let duration_ms = micros.sum::<u64>() / 1_000;
+        .map(|frame| frame.audio.len() as u64 * 500_000_000 / frame.sample_rate);
+    let duration_ms = nanos.sum::<u64>() / 1_000_000;
     assert_eq!(end["frames"], frames.len(), "frames of {end}");
     assert_eq!(end["bytes"], audio.len(), "bytes of {end}");
     let crc = format!("{:08x}", crc32fast::hash(&audio));

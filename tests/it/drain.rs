@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
@@ -103,33 +104,45 @@ async fn a_second_signal_exits_at_once() {
     );
 }
 
-// 1.4, 8.1: what Redis has not taken by the end is counted as lost, and the server is named without its password.
+// 1.4, 8.1: what Redis has not taken by the end is in the journal, and the last line says where and what to do; the
+// next start publishes it.
 #[tokio::test]
-async fn a_loss_at_the_end_is_told() {
-    let redis = Redis::absent();
-    let address = redis.url().replace("redis://", "");
-    let url = format!("redis://ingest:hunter22@{address}");
+async fn what_is_left_at_the_end_is_in_the_journal() {
+    let mut redis = Redis::absent();
+    let journal = tempfile::tempdir().expect("a directory");
+    let journal = journal.path().display().to_string();
     let settings = [
         ("SUPPORT_EXOTEL", "true"),
         ("DRAIN_TIMEOUT_S", "1"),
-        ("REDIS_URL", &url),
+        ("JOURNAL_DIR", &journal),
     ];
     let mut service = setup(&redis, &settings).start().await;
     let mut socket = Caller::to(&service).connect().await;
-    begin(&mut socket, "lost", 10).await;
+    begin(&mut socket, "left", 10).await;
     service.terminate();
     assert_eq!(socket.rest().await.code, Some(1001));
-    assert_eq!(service.exit().await.code(), Some(1));
-    let told = service.wait_for_log("Not delivered before the end").await;
+    assert_eq!(service.exit().await.code(), Some(0));
+    let lines = service.lines();
+    let told: Value = serde_json::from_str(lines.last().expect("a line")).expect("JSON");
     assert_eq!(told["level"], "ERROR");
-    // The frames, the event `start`, and the end.
-    assert_eq!(field(&told, "records_lost"), Some(&12.into()), "{told}");
-    let destination = format!("Redis at {address}");
+    assert_eq!(field(&told, "frames"), Some(&10.into()), "{told}");
     assert_eq!(
-        field(&told, "destination"),
-        Some(&destination.trim_end_matches('/').into())
+        field(&told, "dir"),
+        Some(&journal.as_str().into()),
+        "{told}"
     );
-    for line in service.lines() {
-        assert!(!line.contains("hunter22"), "{line}");
-    }
+    let command = format!("rtaa-ingest replay --journal {journal}");
+    assert_eq!(
+        field(&told, "publish_with"),
+        Some(&command.into()),
+        "{told}"
+    );
+    redis.revive().await;
+    let _next = setup(&redis, &settings).start().await;
+    let end = redis.wait_for_end("left").await;
+    assert_eq!(end["reason"], "shutdown");
+    let frames = redis.frames_of("left").await;
+    assert_run(&frames, 1, 1, 10);
+    assert_proves(&end, &frames);
+    assert_eq!(redis.events_of("left", "start").await.len(), 1);
 }

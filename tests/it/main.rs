@@ -27,6 +27,8 @@ mod wait;
 #[cfg(test)]
 mod admission;
 #[cfg(test)]
+mod bridge;
+#[cfg(test)]
 mod commands;
 #[cfg(test)]
 mod custom;

@@ -9,8 +9,8 @@ use crate::publisher::{link::LinkError, redis_error::Class};
 pub(super) enum Broken {
     #[error("the connection to Redis broke: {0}")]
     Io(#[from] io::Error),
-    #[error("Redis has not answered for {} s", REPLY_TIMEOUT.as_secs())]
-    Silent,
+    #[error("Redis has not answered for {} ms", .0.as_millis())]
+    Silent(Duration),
     #[error("Redis refuses to write ({error}); {advice}", advice = Class::of(.error).advice())]
     Refused { error: String },
     #[error("Redis sent what cannot be read: {0}")]
@@ -25,6 +25,3 @@ pub(super) fn describe(error: &LinkError) -> String {
         other => other.to_string(),
     }
 }
-
-/// With the lane's pings well within the 10 s in which `/health` must know.
-pub(super) const REPLY_TIMEOUT: Duration = Duration::from_secs(6);

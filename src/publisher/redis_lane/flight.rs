@@ -8,9 +8,13 @@
 use bytes::{Buf as _, BytesMut};
 use redis::RedisError;
 
-use crate::publisher::{
-    batch::{Batch, EXEC, What},
-    reply::{self, Reply},
+use crate::{
+    journal::Position,
+    publisher::{
+        batch::{Batch, EXEC, What},
+        reply::{self, Reply},
+    },
+    record::Kind,
 };
 
 /// The batch and how far it has come.
@@ -20,8 +24,6 @@ pub(super) struct Flight {
     /// The part of the batch's bytes that travels.
     from: usize,
     written: usize,
-    /// Bytes that the lane counts as queued for it.
-    queued: usize,
     stage: Stage,
     /// By command: whether Redis took it.
     taken: Vec<bool>,
@@ -51,7 +53,6 @@ pub(super) enum Answer {
 
 impl Flight {
     pub(super) fn new(mut batch: Batch) -> Self {
-        let queued = batch.bytes.len();
         let commands = batch.entries.len();
         let (from, stage) = if commands > 1 {
             batch.bytes.extend_from_slice(EXEC);
@@ -62,7 +63,6 @@ impl Flight {
         Self {
             from,
             written: 0,
-            queued,
             stage,
             taken: vec![false; commands],
             refusal: None,
@@ -105,16 +105,12 @@ impl Flight {
         !self.is_over() && (whole || (self.stage != Stage::Multi && self.refusal.is_some()))
     }
 
-    /// Whether any of it is written to a stream.
+    /// Whether any of it is more than a chore.
     pub(super) fn is_record(&self) -> bool {
         self.batch
             .entries
             .iter()
             .any(|entry| entry.what.kind().is_some())
-    }
-
-    pub(super) fn queued(&self) -> usize {
-        self.queued
     }
 
     /// Why commands were refused, in Redis's own words.
@@ -151,7 +147,7 @@ impl Flight {
         if let Reply::Error(error) = &reply {
             self.refusal.get_or_insert_with(|| error.clone());
             if let Stage::Queued(command) | Stage::Outcome(command) = self.stage {
-                self.frame_refused |= matches!(self.what(command), Some(What::Frame { .. }));
+                self.frame_refused |= self.what(command).and_then(What::kind) == Some(Kind::Frame);
             }
         }
         match self.stage {
@@ -192,24 +188,41 @@ impl Flight {
         }
     }
 
-    /// What Redis has not taken and is worth sending again, in order; and the buffer for its next use.
-    pub(super) fn finish(self) -> (Batch, Batch) {
-        let Self {
-            mut batch, taken, ..
-        } = self;
-        let mut again = Batch::default();
-        for (command, taken) in taken.iter().enumerate() {
-            let worth = batch
-                .entries
-                .get(command)
-                .is_some_and(|entry| entry.what.kind().is_some());
-            if !taken && worth {
-                again.copy(&batch, command);
+    /// Sorts it: what Redis has taken, and what has to be sent again.
+    pub(super) fn finish(self) -> Landed {
+        let Self { batch, taken, .. } = self;
+        let mut landed = Landed::default();
+        for (index, (entry, taken)) in batch.entries.iter().zip(taken).enumerate() {
+            let kind = entry.what.kind();
+            if !taken && kind.is_some() {
+                landed.again.copy(&batch, index);
+            } else if let What::Journaled {
+                kind,
+                call,
+                position,
+            } = entry.what
+            {
+                landed.published.push((call, kind, position));
+            } else if kind.is_some() {
+                landed.freed += batch.command(index).len();
             }
         }
-        batch.recycle();
-        (again, batch)
+        landed.spare = batch;
+        landed
     }
+}
+
+/// A flight that is over, or was broken off.
+#[derive(Debug, Default)]
+pub(super) struct Landed {
+    /// What Redis has not taken, or has not said so, in order.
+    pub(super) again: Batch,
+    /// Records of the journal that it has taken.
+    pub(super) published: Vec<(u64, Kind, Position)>,
+    /// Bytes that the lane need not count any more.
+    pub(super) freed: usize,
+    /// The buffer, for its next use.
+    pub(super) spare: Batch,
 }
 
 #[cfg(test)]
@@ -223,7 +236,12 @@ mod tests {
             batch
                 .bytes
                 .extend_from_slice(format!("<{command}>").as_bytes());
-            batch.close_entry(batch.bytes.len(), What::CallEvent);
+            let event = What::Journaled {
+                kind: Kind::CallEvent,
+                call: 0,
+                position: Position(1),
+            };
+            batch.close_entry(batch.bytes.len(), event);
         }
         Flight::new(batch)
     }
@@ -239,7 +257,7 @@ mod tests {
             }
         }
         assert!(flight.is_over() && replies.is_empty());
-        let (again, _) = flight.finish();
+        let again = flight.finish().again;
         let text = (0..again.entries.len())
             .map(|index| String::from_utf8_lossy(again.command(index)).into_owned());
         (taken, text.collect())

@@ -1,35 +1,47 @@
 //! The owner of a lane to Redis: takes what has gathered, sends it as one flight, and keeps it until Redis has
-//! confirmed it.
+//! confirmed it. Where Redis is away, refuses or is slow, it opens the way through the journal (`bridge.rs`).
 //!
-//! One task per lane waits for one thing at a time ([`RedisLane::wait`]) and applies it. One flight is under way at a
-//! time: what comes meanwhile gathers, so it costs no throughput, and no later batch can be taken where an earlier one
-//! was refused. What a connection took down with it, or Redis refused, is sent again before anything newer.
-//! Invariant: a command leaves this lane only with its confirmation.
+//! One task per lane waits for one thing at a time (`wait.rs`) and applies it; then it does whatever has become
+//! possible ([`RedisLane::advance`]). One flight is under way at a time: what comes meanwhile gathers, so it costs no
+//! throughput, and no later batch can be taken where an earlier one was refused. What a connection took down with it, or
+//! Redis refused, is sent again before anything newer.
+//!
+//! Invariant: a record leaves this lane only with its confirmation, from Redis or from the journal.
 
+mod approach;
+mod bridge;
 mod broken;
+mod catch_up;
 mod flight;
-mod recover;
+mod line;
+mod patience;
+mod replay;
 #[cfg(test)]
 mod tests;
+mod wait;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, WriteHalf},
-    time::{Instant, Interval, MissedTickBehavior},
-};
+use tokio::time::{Instant, MissedTickBehavior};
 
 use self::{
-    broken::{Broken, REPLY_TIMEOUT, describe},
+    approach::Arrived,
+    bridge::Bridge,
+    broken::Broken,
     flight::{Answer, Flight},
-    recover::{Doubt, Marks},
+    line::Line,
+    patience::Load,
+    wait::Wake,
 };
 use super::{
+    Left,
     batch::{Batch, What},
+    fence::{Doubt, Footing, Marks},
     fine_timer::FineTimer,
+    keeper::Keeper,
     lane::Lane,
-    link::{Dial, Io, Link, LinkError},
+    link::Dial,
     redis_error::Class,
     reply::Reply,
 };
@@ -39,21 +51,32 @@ use crate::{record::Kind, telemetry};
 #[derive(Debug)]
 pub(super) struct RedisLane {
     lane: Arc<Lane>,
-    dial: Dial,
+    dial: Arc<Dial>,
     gather: Duration,
+    line: Line,
+    /// Counts the connections, from 1.
+    connection: u64,
+    /// How long to wait before the next attempt to connect.
+    backoff: Duration,
+    /// What was confirmed, and what may have arrived without a word.
+    footing: Footing,
+    /// What the present connection has found, and what of it is ours is not sorted out yet.
+    unsettled: Option<(Marks, Arrived)>,
     /// Sent, or being sent, and not confirmed.
     flight: Option<Flight>,
+    flight_at: Instant,
     /// To be sent again, before anything newer.
     again: Batch,
     again_at: Instant,
-    /// How far each stream is confirmed.
-    marks: Marks,
-    doubt: Doubt,
+    /// To be sent before all else; lost with the connection.
+    chores: Batch,
     /// Redis has refused to write: being connected does not yet mean that all is well.
     refused: bool,
-    /// This connection has delivered something.
-    landed: bool,
-    spare: Batch,
+    /// Since when nothing goes the direct way.
+    away_since: Option<Instant>,
+    bridge: Bridge,
+    /// The backlog has had its turn: new records are next.
+    backlog_had_turn: bool,
     /// Written, but perhaps still in the encryption's buffer.
     unflushed: bool,
     replies: BytesMut,
@@ -62,33 +85,31 @@ pub(super) struct RedisLane {
     heard_at: Instant,
     newest_ms: u64,
     trimmed_ms: u64,
-}
-
-/// What the lane was waiting for.
-enum Wake {
-    Read(io::Result<usize>),
-    /// So many bytes; none if all that was written has left.
-    Written(io::Result<usize>),
-    Filled,
-    GatherOver,
-    Tick,
+    load: Load,
 }
 
 impl RedisLane {
-    pub(super) fn new(lane: Arc<Lane>, dial: Dial, gather: Duration) -> Self {
+    pub(super) fn new(lane: Arc<Lane>, dial: Dial, keeper: Keeper, gather: Duration) -> Self {
         let now = Instant::now();
+        let bridge = Bridge::new(keeper);
         Self {
             lane,
-            dial,
+            dial: Arc::new(dial),
             gather,
+            line: Line::Down { until: now },
+            connection: 0,
+            backoff: BACKOFF_MIN,
+            footing: bridge.footing(),
+            unsettled: None,
             flight: None,
+            flight_at: now,
             again: Batch::default(),
             again_at: now,
-            marks: Marks::default(),
-            doubt: Doubt::Nothing,
+            chores: Batch::default(),
             refused: false,
-            landed: false,
-            spare: Batch::default(),
+            away_since: Some(now),
+            bridge,
+            backlog_had_turn: false,
             unflushed: false,
             replies: BytesMut::with_capacity(REPLY_BUFFER_BYTES),
             timer: FineTimer::new(),
@@ -96,150 +117,123 @@ impl RedisLane {
             heard_at: now,
             newest_ms: 0,
             trimmed_ms: 0,
+            load: Load {
+                since: now,
+                taken: 0,
+                bytes_per_s: 0,
+            },
         }
     }
 
-    /// Runs until the lane is closed and all is confirmed, or `give_up` resolves. Returns what was not delivered.
-    pub(super) async fn run(mut self, give_up: impl Future<Output = ()>) -> Vec<Batch> {
-        {
-            let deliver = self.deliver();
-            tokio::pin!(deliver, give_up);
-            tokio::select! {
-                () = &mut deliver => {}
-                () = &mut give_up => {}
-            }
-        }
-        self.recall();
-        let rest = [
-            std::mem::take(&mut self.again),
-            self.lane.take(Batch::default()),
-        ];
-        rest.into_iter().filter(|batch| !batch.is_empty()).collect()
-    }
-
-    async fn deliver(&mut self) {
-        let mut backoff = BACKOFF_MIN;
-        while !self.is_done() {
-            match self.connect().await {
-                Ok(mut link) => {
-                    if !self.refused {
-                        self.report_up();
-                    }
-                    match self.serve(&mut link).await {
-                        Ok(()) => return,
-                        Err(broken) => self.report_down(broken.to_string()),
-                    }
-                    if self.flight.as_ref().is_some_and(Flight::is_doubtful) {
-                        self.doubt = link.identity.take().map_or(Doubt::Nameless, Doubt::Of);
-                    }
-                    self.recall();
-                    if std::mem::take(&mut self.landed) {
-                        backoff = BACKOFF_MIN;
-                    }
-                }
-                Err(error) => self.report_down(describe(&error)),
-            }
-            tokio::time::sleep(jittered(backoff)).await;
-            backoff = (backoff * 2).min(BACKOFF_MAX);
-        }
-    }
-
-    async fn connect(&mut self) -> Result<Link, LinkError> {
-        let mut link = self.dial.connect().await?;
-        self.prepare(&mut link).await?;
-        Ok(link)
-    }
-
-    /// Uses one connection until it breaks, or all is delivered and the lane is closed.
-    async fn serve(&mut self, link: &mut Link) -> Result<(), Broken> {
+    /// Runs until the lane is closed and all is delivered, or `give_up` resolves; then what is left is made safe.
+    pub(super) async fn run(mut self, give_up: impl Future<Output = ()>) -> Left {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.heard_at = Instant::now();
-        self.again_at = self.heard_at;
-        let mut gathering = self.take_off();
-        while !self.is_done() {
-            match self.wait(link, &mut ticks, gathering).await {
-                Wake::Read(Ok(0)) => {
-                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-                }
-                Wake::Read(Ok(_)) => self.read_replies()?,
-                Wake::Written(Ok(bytes)) => {
-                    if let Some(flight) = &mut self.flight {
-                        flight.advance(bytes);
-                    }
-                    self.unflushed = bytes > 0;
-                }
-                Wake::Read(Err(error)) | Wake::Written(Err(error)) => return Err(error.into()),
-                Wake::Tick => self.check_silence()?,
-                Wake::Filled | Wake::GatherOver => {}
+        tokio::pin!(give_up);
+        loop {
+            let gathering = self.advance(Instant::now());
+            if self.is_done() {
+                break;
             }
-            gathering = self.take_off();
+            let wake = tokio::select! {
+                wake = self.wait(&mut ticks, gathering) => wake,
+                () = &mut give_up => break,
+            };
+            self.take(wake);
         }
-        Ok(())
+        self.leave().await
     }
 
-    /// Waits for the next thing to do.
-    ///
-    /// # Cancel safety
-    /// Every arm either has not happened or is returned.
-    async fn wait(&mut self, link: &mut Link, ticks: &mut Interval, gathering: bool) -> Wake {
-        let Self {
-            lane,
-            gather,
-            flight,
-            replies,
-            timer,
-            flushed_at,
-            unflushed,
-            ..
-        } = self;
-        let unwritten = flight.as_ref().map(Flight::unwritten).unwrap_or_default();
-        replies.reserve(REPLY_BUFFER_BYTES / 4);
-        tokio::select! {
-            biased;
-            result = link.reader.read_buf(replies) => Wake::Read(result),
-            result = push(&mut link.writer, unwritten), if *unflushed || !unwritten.is_empty() => Wake::Written(result),
-            () = timer.sleep(gather.saturating_sub(flushed_at.elapsed())), if gathering => Wake::GatherOver,
-            () = lane.filled(), if !gathering => Wake::Filled,
-            _ = ticks.tick() => Wake::Tick,
+    fn take(&mut self, wake: Wake) {
+        let now = Instant::now();
+        let result = match wake {
+            Wake::Read(Ok(0)) => {
+                Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into())
+            }
+            Wake::Read(Ok(_)) => self.read_replies(now),
+            Wake::Written(Ok(bytes)) => {
+                if let Some(flight) = &mut self.flight {
+                    flight.advance(bytes);
+                }
+                self.unflushed = bytes > 0;
+                Ok(())
+            }
+            Wake::Read(Err(error)) | Wake::Written(Err(error)) => Err(error.into()),
+            Wake::Redial => {
+                self.dial();
+                Ok(())
+            }
+            Wake::Dialled(result) => {
+                self.take_line(result, now);
+                Ok(())
+            }
+            Wake::News(news) => {
+                self.take_news(news, now);
+                Ok(())
+            }
+            Wake::Tick => self.tick(now),
+            Wake::Filled | Wake::GatherOver => Ok(()),
+        };
+        if let Err(broken) = result {
+            self.lose(&broken, now);
         }
     }
 
-    /// Begins the next flight if none is under way and one is due; tells whether there is more to gather for it.
-    fn take_off(&mut self) -> bool {
-        if self.flight.is_some() {
+    /// Does what has become possible. Tells whether records are left to gather for a while.
+    fn advance(&mut self, now: Instant) -> bool {
+        self.settle(now);
+        let gathering = self.feed_bridge(now);
+        if !self.is_settled() || self.flight.is_some() {
+            return gathering;
+        }
+        if !self.chores.is_empty() {
+            let chores = std::mem::take(&mut self.chores);
+            self.begin(chores, now);
+            return gathering;
+        }
+        if !self.again.is_empty() && self.again_at <= now {
+            let batch = std::mem::take(&mut self.again);
+            self.begin(batch, now);
+            return gathering;
+        }
+        if self.again.holds(Kind::Frame) {
+            return gathering;
+        }
+        if !self.backlog_had_turn && self.send_backlog(now) {
+            return gathering;
+        }
+        let gathering = gathering || self.send_new(now);
+        if self.flight.is_none() && self.send_backlog(now) {
             return false;
         }
-        let now = Instant::now();
-        if !self.again.is_empty() {
-            if self.again_at <= now {
-                let batch = std::mem::take(&mut self.again);
-                self.begin(batch, now);
-                return false;
-            }
-            if self.again.holds(Kind::Frame) {
-                return false;
-            }
-        }
-        if !self.lane.is_filled() {
+        gathering
+    }
+
+    /// Sends what has gathered, if that is due. Tells whether it is not.
+    fn send_new(&mut self, now: Instant) -> bool {
+        if self.bridge.is_open() || !self.lane.is_filled() {
             return false;
         }
         if now.duration_since(self.flushed_at) < self.gather {
             return true;
         }
-        let batch = self.lane.take(std::mem::take(&mut self.spare));
-        self.begin(batch, now);
+        let batch = self.bridge.part(self.lane.take());
+        self.backlog_had_turn = false;
+        self.flushed_at = now;
+        if !batch.is_empty() {
+            self.begin(batch, now);
+        }
         false
     }
 
     fn begin(&mut self, batch: Batch, now: Instant) {
         self.flight = Some(Flight::new(batch));
-        self.flushed_at = now;
+        self.flight_at = now;
         self.heard_at = now;
     }
 
-    fn read_replies(&mut self) -> Result<(), Broken> {
-        self.heard_at = Instant::now();
+    fn read_replies(&mut self, now: Instant) -> Result<(), Broken> {
+        self.heard_at = now;
         while let Some(flight) = &mut self.flight {
             let Some(answer) = flight
                 .take(&mut self.replies)
@@ -250,7 +244,7 @@ impl RedisLane {
             if let Answer::Outcome(command, Reply::Id(id)) = answer {
                 self.newest_ms = self.newest_ms.max(id.ms);
                 if let Some(kind) = flight.what(command).and_then(What::kind) {
-                    self.marks.advance(kind, id);
+                    self.footing.marks.advance(kind, id);
                 }
                 // Taken, but not durable as long as a frame before it is not.
                 if !flight.frame_refused() {
@@ -258,7 +252,7 @@ impl RedisLane {
                 }
             }
             if flight.is_over() {
-                self.land()?;
+                self.land(now)?;
             }
         }
         if self.flight.is_none() && !self.replies.is_empty() {
@@ -272,77 +266,56 @@ impl RedisLane {
     }
 
     /// All replies to the flight are in.
-    fn land(&mut self) -> Result<(), Broken> {
+    fn land(&mut self, now: Instant) -> Result<(), Broken> {
         let Some(flight) = self.flight.take() else {
             return Ok(());
         };
-        let refusal = flight.refusal().map(str::to_owned);
-        // A PING that is answered does not mean that writing works again.
-        self.refused &= !flight.is_record();
-        self.recall_from(flight);
-        match refusal {
-            None => {
-                self.landed = true;
-                if self.again.is_empty() && !self.refused {
-                    self.report_up();
-                }
-                Ok(())
+        let (refusal, is_record) = (flight.refusal().map(str::to_owned), flight.is_record());
+        self.recall(flight);
+        if !is_record {
+            // A PING that is answered does not mean that writing works again.
+            return Ok(());
+        }
+        self.refused = refusal.is_some();
+        let Some(error) = refusal else {
+            self.backoff = BACKOFF_MIN;
+            self.away_since = None;
+            if self.again.is_empty() {
+                self.report_up();
             }
-            Some(error) if Class::of(&error) == Class::Moved => {
-                self.refused = true;
-                Err(Broken::Refused { error })
-            }
-            Some(error) => {
-                self.refused = true;
-                self.again_at = Instant::now() + RETRY_AFTER;
-                let advice = Class::of(&error).advice();
-                let problem = format!(
-                    "Redis refuses to write to {} ({error}); {advice}",
-                    self.lane.key
-                );
-                if self.lane.status.set_down(problem) {
-                    telemetry::redis_refused(&error, advice);
-                }
-                Ok(())
+            return Ok(());
+        };
+        let class = Class::of(&error);
+        if class == Class::Moved {
+            return Err(Broken::Refused { error });
+        }
+        self.again_at = now + RETRY_AFTER;
+        if self.again.holds(Kind::Frame) {
+            self.away_since.get_or_insert(now);
+        }
+        if class == Class::OutOfMemory {
+            for trim in self.lane.commands.trims(self.lane.trim, self.newest_ms) {
+                self.chores.push_chore(&trim);
             }
         }
-    }
-
-    /// Takes back what a broken connection has left unconfirmed.
-    fn recall(&mut self) {
-        self.replies.clear();
-        self.unflushed = false;
-        if let Some(flight) = self.flight.take() {
-            self.recall_from(flight);
-        }
-    }
-
-    fn recall_from(&mut self, flight: Flight) {
-        let queued = flight.queued();
-        let (unconfirmed, buffer) = flight.finish();
-        self.lane
-            .confirm_bytes(queued.saturating_sub(unconfirmed.bytes.len()));
-        self.spare = buffer;
-        if self.again.is_empty() {
-            self.again = unconfirmed;
-        } else {
-            for command in 0..unconfirmed.entries.len() {
-                self.again.copy(&unconfirmed, command);
-            }
-        }
-    }
-
-    /// Notices a server that has gone without a word.
-    fn check_silence(&mut self) -> Result<(), Broken> {
-        let silence = self.heard_at.elapsed();
-        if self.flight.is_none() && silence >= PING_AFTER {
-            self.lane.append_command(&[b"PING"], What::Ping);
-            self.heard_at = Instant::now();
-        }
-        if self.flight.is_some() && silence >= REPLY_TIMEOUT {
-            return Err(Broken::Silent);
+        let advice = class.advice();
+        let problem = format!(
+            "Redis refuses to write to {} ({error}); {advice}",
+            self.lane.key
+        );
+        if self.lane.status.set_down(problem) {
+            telemetry::redis_refused(&error, advice);
         }
         Ok(())
+    }
+
+    /// Takes back what of a flight is not confirmed.
+    fn recall(&mut self, flight: Flight) {
+        let landed = flight.finish();
+        self.lane.confirm_bytes(landed.freed);
+        self.lane.spare(landed.spare);
+        self.again.extend(landed.again);
+        self.bridge.take_published(landed.published, &self.again);
     }
 
     fn is_done(&self) -> bool {
@@ -350,6 +323,7 @@ impl RedisLane {
             && self.flight.is_none()
             && self.again.is_empty()
             && !self.lane.is_filled()
+            && self.bridge.is_at_rest()
     }
 
     fn report_up(&self) {
@@ -361,36 +335,29 @@ impl RedisLane {
     fn report_down(&self, problem: String) {
         let told = problem.clone();
         if self.lane.status.set_down(problem) {
-            telemetry::redis_down(&self.lane.key, &told, self.lane.queued_bytes());
+            telemetry::redis_down(&self.lane.key, &told);
+        }
+    }
+
+    /// Where the lane stands at this moment, should the process be killed in the next.
+    fn footing_now(&self) -> Footing {
+        let doubt = match &self.line {
+            Line::Up(link) if self.unsettled.is_none() => {
+                link.identity.clone().map_or(Doubt::Nameless, Doubt::Of)
+            }
+            _ => self.footing.doubt.clone(),
+        };
+        Footing {
+            doubt,
+            ..self.footing.clone()
         }
     }
 }
 
-/// Writes on, or pushes out what an encrypted connection still holds.
-///
-/// # Cancel safety
-/// What it has not told of has not been written.
-async fn push(writer: &mut WriteHalf<Box<dyn Io>>, unwritten: &[u8]) -> io::Result<usize> {
-    if unwritten.is_empty() {
-        return writer.flush().await.map(|()| 0);
-    }
-    match writer.write(unwritten).await? {
-        0 => Err(io::ErrorKind::WriteZero.into()),
-        written => Ok(written),
-    }
-}
-
-/// Half to all of it, so that lanes and instances do not come back in step.
-fn jittered(backoff: Duration) -> Duration {
-    let spread = uuid::Uuid::new_v4().as_u128() % 512;
-    backoff / 2 + backoff * u32::try_from(spread).unwrap_or(0) / 1024
-}
-
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
-const RETRY_AFTER: Duration = Duration::from_millis(250);
-const TICK: Duration = Duration::from_millis(250);
-const PING_AFTER: Duration = Duration::from_secs(2);
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(50);
 /// The replies to 100 frames are 2 kB.
 const REPLY_BUFFER_BYTES: usize = 16 * 1024;
 const TRIM_STEP_MS: u64 = 1000;

@@ -32,12 +32,7 @@ async fn after_a_cut_what_had_arrived_is_not_sent_again() {
     drop(session);
     let mut session = stage.accept().await;
     // Somebody else's entry, then two of ours, then the end of the stream.
-    session.stream_holds = format!(
-        "*3\r\n{}{}{}",
-        entry(7, "other"),
-        entry(8, "f1"),
-        entry(9, "f2")
-    );
+    session.stream_holds = vec![(7, "other"), (8, "f1"), (9, "f2")];
     stage.append(4..=4);
     session.expect(3..=3).await;
     assert_eq!(stage.progress.durable(), Some(2));
@@ -53,13 +48,7 @@ async fn a_transaction_that_did_not_leave_whole_needs_no_looking_for() {
     let stage = Stage::new(GATHER).await;
     let large = "x".repeat(8 << 20);
     for seq in 1..=2 {
-        let progress = Arc::clone(&stage.progress);
-        let what = What::Frame {
-            progress,
-            seq,
-            session: 1,
-        };
-        stage.lane.append_record("audio", 9, large.as_bytes(), what);
+        stage.append_text(seq, &large);
     }
     let mut session = stage.accept().await;
     assert_eq!(session.command().await, ["MULTI"]);
@@ -68,12 +57,16 @@ async fn a_transaction_that_did_not_leave_whole_needs_no_looking_for() {
     let mut session = Session {
         stream,
         bytes: Vec::new(),
-        stream_holds: String::new(),
+        stream_holds: Vec::new(),
     };
     for (word, answer) in [
         ("CLIENT", "+OK\r\n"),
         ("CLIENT", "-NOPERM\r\n"),
         ("INFO", "-NOPERM\r\n"),
+        // Where the streams stand, but not what is in them.
+        ("XREVRANGE", "*0\r\n"),
+        ("XREVRANGE", "*0\r\n"),
+        ("XREVRANGE", "*0\r\n"),
     ] {
         assert_eq!(session.any_command().await[0], word);
         session.say(answer).await;
@@ -87,7 +80,7 @@ async fn what_was_refused_before_a_cut_is_not_lost() {
     stage.append(1..=3);
     let mut session = stage.accept().await;
     session.expect(1..=3).await;
-    session.refuse(OOM).await;
+    session.refuse(MISCONF).await;
     drop(session);
     let mut session = stage.accept().await;
     session.expect(1..=3).await;
@@ -117,7 +110,7 @@ async fn a_replica_is_left_for_a_new_connection() {
 }
 
 #[tokio::test]
-async fn what_is_left_when_giving_up_is_handed_over() {
+async fn what_is_left_when_giving_up_is_in_the_journal() {
     let mut stage = Stage::new(GATHER).await;
     stage.append(1..=3);
     let mut session = stage.accept().await;
@@ -129,21 +122,18 @@ async fn what_is_left_when_giving_up_is_handed_over() {
     stage.append(4..=4);
     stage.give_up.take();
     let left = within(stage.owner.join_next()).await.unwrap().unwrap();
-    let commands = left
-        .iter()
-        .flat_map(|batch| (0..batch.entries.len()).map(move |index| batch.command(index)));
-    let frames: Vec<_> = commands
-        .map(|command| {
-            String::from_utf8_lossy(&command[command.len() - 4..command.len() - 2]).into_owned()
-        })
-        .collect();
-    assert_eq!(frames, ["f2", "f3", "f4"]);
-}
-
-/// One entry of an XRANGE reply, laid out as the test's commands are.
-fn entry(ms: u64, data: &str) -> String {
-    format!(
-        "*2\r\n$3\r\n{ms}-1\r\n*2\r\n$4\r\ndata\r\n${}\r\n{data}\r\n",
-        data.len()
-    )
+    assert_eq!(
+        left,
+        Left {
+            lost: 0,
+            journaled: 3
+        }
+    );
+    let mut reader = journal::reader::Reader::open(stage.journal.path()).unwrap();
+    for frame in ["f2", "f3", "f4"] {
+        let fields = reader.next().unwrap().unwrap().record.fields;
+        let text = String::from_utf8_lossy(fields);
+        assert!(text.ends_with(&format!("{frame}\r\n")), "{text}");
+    }
+    assert_eq!(stage.progress.durable(), Some(4));
 }

@@ -14,13 +14,10 @@ use tokio::{
 
 use super::RedisLane;
 use crate::{
+    journal::{self, Keep},
     publisher::{
-        RedisSettings, Topology, Trim,
-        batch::{Batch, What},
-        lane::Lane,
-        link::Dial,
-        progress::Progress,
-        reply,
+        Left, RedisSettings, Topology, Trim, batch::What, keeper::Keeper, lane::Lane, link::Dial,
+        progress::Progress, reply,
     },
     secret::Secret,
 };
@@ -30,8 +27,9 @@ struct Stage {
     lane: Arc<Lane>,
     progress: Arc<Progress>,
     listener: TcpListener,
-    owner: JoinSet<Vec<Batch>>,
+    owner: JoinSet<Left>,
     give_up: Option<oneshot::Sender<()>>,
+    journal: tempfile::TempDir,
 }
 
 impl Stage {
@@ -48,7 +46,13 @@ impl Stage {
         let lane = Arc::new(Lane::new("audio".to_owned(), Trim::Never));
         let (give_up, told_to) = oneshot::channel::<()>();
         let mut owner = JoinSet::new();
-        let redis_lane = RedisLane::new(Arc::clone(&lane), dial, gather);
+        let journal = tempfile::tempdir().unwrap();
+        let settings = journal::Settings {
+            dir: journal.path().to_owned(),
+            max_bytes: 1 << 30,
+        };
+        let keeper = Keeper::open(&settings, Keep::Unpublished).unwrap();
+        let redis_lane = RedisLane::new(Arc::clone(&lane), dial, keeper, gather);
         owner.spawn(redis_lane.run(async { told_to.await.unwrap_or_default() }));
         Self {
             lane,
@@ -56,20 +60,21 @@ impl Stage {
             listener,
             owner,
             give_up: Some(give_up),
+            journal,
         }
     }
 
     /// Appends the frames with these numbers at once.
     fn append(&self, seqs: std::ops::RangeInclusive<u64>) {
         for seq in seqs {
-            let what = What::Frame {
-                progress: Arc::clone(&self.progress),
-                seq,
-                session: 1,
-            };
-            self.lane
-                .append_record("audio", 9, format!("f{seq}").as_bytes(), what);
+            self.append_text(seq, &format!("f{seq}"));
         }
+    }
+
+    fn append_text(&self, seq: u64, text: &str) {
+        let progress = Arc::clone(&self.progress);
+        let what = What::Frame { progress, seq };
+        self.lane.append_record(text.as_bytes(), what);
     }
 
     /// The lane's next connection, logged in.
@@ -78,7 +83,7 @@ impl Stage {
         let mut session = Session {
             stream,
             bytes: Vec::new(),
-            stream_holds: String::new(),
+            stream_holds: Vec::new(),
         };
         assert_eq!(session.any_command().await[..2], ["CLIENT", "SETNAME"]);
         session.say("+OK\r\n").await;
@@ -108,7 +113,7 @@ impl Stage {
     async fn finish(mut self) {
         self.lane.close();
         let left = within(self.owner.join_next()).await.unwrap().unwrap();
-        assert!(left.is_empty());
+        assert_eq!(left, Left::default());
         assert_eq!(self.lane.queued_bytes(), 0);
     }
 }
@@ -117,8 +122,8 @@ impl Stage {
 struct Session {
     stream: TcpStream,
     bytes: Vec<u8>,
-    /// What the next look at a stream shows.
-    stream_holds: String,
+    /// What the stream of frames shows to those who look.
+    stream_holds: Vec<(u64, &'static str)>,
 }
 
 impl Session {
@@ -129,9 +134,14 @@ impl Session {
             match command[0].as_str() {
                 "CLIENT" | "INFO" => self.say("-NOPERM not here\r\n").await,
                 "XREVRANGE" | "XRANGE" => {
-                    let stream = std::mem::take(&mut self.stream_holds);
-                    self.say(if stream.is_empty() { "*0\r\n" } else { &stream })
-                        .await;
+                    let mut shown = self.stream_holds.as_slice();
+                    if command[1] != "audio" {
+                        shown = &[];
+                    } else if command[0] == "XREVRANGE" {
+                        shown = &shown[shown.len().saturating_sub(1)..];
+                    }
+                    let entries: String = shown.iter().map(|(ms, data)| entry(*ms, data)).collect();
+                    self.say(&format!("*{}\r\n{entries}", shown.len())).await;
                 }
                 _ => return command,
             }
@@ -197,8 +207,16 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
         .expect("in time")
 }
 
+/// One entry of an XRANGE reply, laid out as the test's commands are.
+fn entry(ms: u64, data: &str) -> String {
+    format!(
+        "*2\r\n$3\r\n{ms}-1\r\n*2\r\n$4\r\ndata\r\n${}\r\n{data}\r\n",
+        data.len()
+    )
+}
+
 const ID: &str = "$15\r\n1762500000000-0\r\n";
-const OOM: &str = "-OOM command not allowed\r\n";
+const MISCONF: &str = "-MISCONF the disk is full\r\n";
 const GATHER: Duration = Duration::from_millis(1);
 
 #[tokio::test]
@@ -235,19 +253,65 @@ async fn one_refusal_refuses_the_batch_and_nothing_newer_overtakes_it() {
     stage.append(1..=3);
     let mut session = stage.accept().await;
     session.expect(1..=3).await;
-    session.refuse(OOM).await;
-    stage.problem("OOM").await;
+    session.refuse(MISCONF).await;
+    stage.problem("MISCONF").await;
     stage.append(4..=4);
     session.expect(1..=3).await;
     assert_eq!(stage.progress.durable(), None);
-    session.refuse(OOM).await;
-    session.expect(1..=3).await;
     session.take(3).await;
     stage.durable(3).await;
     session.expect(4..=4).await;
     session.say(ID).await;
     stage.durable(4).await;
     assert_eq!(stage.lane.status.problem(), None);
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn what_stays_refused_is_safe_in_the_journal_and_sent_once() {
+    let stage = Stage::new(GATHER).await;
+    stage.append(1..=3);
+    let mut session = stage.accept().await;
+    session.expect(1..=3).await;
+    session.refuse(MISCONF).await;
+    session.expect(1..=3).await;
+    session.refuse(MISCONF).await;
+    stage.append(4..=5);
+    stage.durable(5).await;
+    session.expect(1..=5).await;
+    stage.append(6..=6);
+    session.take(5).await;
+    session.expect(6..=6).await;
+    session.say(ID).await;
+    stage.durable(6).await;
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn out_of_memory_the_streams_are_trimmed_before_the_next_attempt() {
+    let stage = Stage::new(GATHER).await;
+    stage.append(1..=1);
+    let mut session = stage.accept().await;
+    session.expect(1..=1).await;
+    session.say("-OOM command not allowed\r\n").await;
+    for (word, key) in [
+        ("MULTI", None),
+        ("XTRIM", Some("call_end")),
+        ("XTRIM", Some("call_events")),
+        ("EXEC", None),
+    ] {
+        let command = session.command().await;
+        assert_eq!(
+            (command[0].as_str(), command.get(1).map(String::as_str)),
+            (word, key)
+        );
+    }
+    session
+        .say("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n:0\r\n:0\r\n")
+        .await;
+    session.expect(1..=1).await;
+    session.say(ID).await;
+    stage.durable(1).await;
     stage.finish().await;
 }
 

@@ -1,0 +1,153 @@
+//! How the backlog is caught up with: read in passes, sent in pieces, until nothing of it is left.
+//!
+//! Live calls first; when they have caught up, the bridge closes for them, and those that have ended follow beside
+//! them. Invariant: a pass begins only when nothing of the backlog is on its way to Redis.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    bridge::{Bridge, RETRY_AFTER},
+    replay::{Limits, Piece, Replay},
+};
+use crate::{
+    journal::{Position, error::ReadError},
+    publisher::{batch::Batch, lane::Lane},
+    record::Kind,
+};
+
+/// The backlog is caught up with.
+#[derive(Debug)]
+pub(super) struct Caught {
+    /// The next to be sent.
+    pub(super) direct: Batch,
+    /// Whether the bridge was open until now.
+    pub(super) closed: bool,
+}
+
+impl Bridge {
+    /// These records are in Redis. Those of `again` are not, and may be older.
+    pub(super) fn take_published(&mut self, published: Vec<(u64, Kind, Position)>, again: &Batch) {
+        if published.is_empty() && self.early.is_empty() {
+            return;
+        }
+        let blocked: HashSet<u64> = again
+            .entries
+            .iter()
+            .filter(|entry| entry.what.is_journaled())
+            .filter_map(|entry| entry.what.call())
+            .collect();
+        let mut all = std::mem::take(&mut self.early);
+        all.extend(published);
+        for (call, kind, position) in all {
+            if blocked.contains(&call) {
+                self.early.push((call, kind, position));
+            } else {
+                self.backlog.published(call, kind, position);
+            }
+        }
+    }
+
+    /// A piece of the backlog to be sent now.
+    pub(super) fn next_piece(&mut self, now: Instant) -> Option<Piece> {
+        let replay = self.replay.as_mut()?;
+        if replay.ready()?.is_empty() {
+            return None;
+        }
+        let piece = replay.take()?;
+        if piece.at_end && self.held.is_none() {
+            self.held = Some(now);
+        }
+        Some(piece)
+    }
+
+    /// Goes on with the backlog, as far as that can be done without Redis: begins a pass, has the next piece read,
+    /// ends the pass. `at_rest` tells that nothing is on its way to Redis or waits to be sent again.
+    pub(super) fn go_on(
+        &mut self,
+        lane: &Arc<Lane>,
+        at_rest: bool,
+        allowance: u64,
+        now: Instant,
+    ) -> Result<Option<Caught>, ReadError> {
+        if self
+            .held
+            .is_some_and(|since| now.duration_since(since) > HELD_MAX)
+        {
+            self.held = None;
+        }
+        if self.inherited.survey.is_some() || self.handing_over {
+            return Ok(None);
+        }
+        let at_rest = at_rest && self.early.is_empty();
+        let synced = self.keeper.account.synced;
+        let Some(replay) = &mut self.replay else {
+            if !at_rest || self.keeper.is_busy() || now < self.retry_at {
+                return Ok(None);
+            }
+            if self.backlog.is_empty() {
+                return Ok(self.is_open.then(|| self.arrive()));
+            }
+            let pass = self.backlog.pass(|call| lane.is_live(call));
+            let arrived = &self.inherited.arrived;
+            let begun = Replay::begin(&self.keeper.account.dir, pass, lane, arrived);
+            self.replay = Some(begun.inspect_err(|_| self.retry_at = now + RETRY_AFTER)?);
+            return Ok(None);
+        };
+        if let Some(piece) = replay.ready() {
+            if !piece.is_empty() {
+                return Ok(None);
+            }
+            if piece.at_end && replay.until() == synced {
+                self.held.get_or_insert(now);
+                let caught = at_rest && !self.keeper.is_busy();
+                return Ok(caught.then(|| self.arrive()));
+            }
+            replay.take();
+        }
+        let limits = if self.is_open { OUTAGE } else { BESIDE };
+        let records = limits.records.min(allowance);
+        if records > 0 {
+            replay.read_on(synced, Limits { records, ..limits });
+        }
+        Ok(None)
+    }
+
+    /// All that this pass was for is in Redis.
+    fn arrive(&mut self) -> Caught {
+        if let Some(replay) = self.replay.take() {
+            let through = replay.until();
+            self.backlog.passed(&replay.pass, through);
+        }
+        self.detour = self.backlog.calls().collect();
+        // What could not be written, or was held back, comes behind all that was.
+        let mut rest = self.keeper.take_back();
+        rest.extend(std::mem::take(&mut self.waiting));
+        self.held = None;
+        self.note_due = true;
+        Caught {
+            direct: self.part(rest),
+            closed: std::mem::take(&mut self.is_open),
+        }
+    }
+
+    /// Forgets what was being read; a new pass will begin.
+    pub(super) fn stop_reading(&mut self, now: Instant) {
+        self.replay = None;
+        self.retry_at = now + RETRY_AFTER;
+    }
+}
+
+/// 4 ms of Redis's time: live calls that go the direct way beside it hardly notice.
+const BESIDE: Limits = Limits {
+    records: 500,
+    bytes: 256 * 1024,
+};
+/// Nobody else is waiting.
+const OUTAGE: Limits = Limits {
+    records: 2000,
+    bytes: 2 << 20,
+};
+/// Records of live calls wait in memory while the last piece of the backlog is sent, but not for long.
+const HELD_MAX: Duration = Duration::from_millis(500);

@@ -1,0 +1,306 @@
+//! The lane's connection to Redis: dialled, settled, lost, left; and the turns of the journal between.
+
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    BACKOFF_MAX, RedisLane,
+    approach::{Approached, approach},
+    bridge::News,
+    broken::{Broken, describe},
+};
+use crate::{
+    publisher::{
+        Left,
+        batch::{Batch, What},
+        fence::Doubt,
+        link::{Link, LinkError},
+    },
+    record::Kind,
+    telemetry,
+};
+
+/// The connection, or the way to it.
+pub(super) enum Line {
+    Down { until: Instant },
+    Dialling(Pin<Box<dyn Future<Output = Result<Approached, LinkError>> + Send>>),
+    Up(Link),
+}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Down { .. } => "Down",
+            Self::Dialling(_) => "Dialling",
+            Self::Up(_) => "Up",
+        })
+    }
+}
+
+impl RedisLane {
+    pub(super) fn dial(&mut self) {
+        let (dial, lane) = (Arc::clone(&self.dial), Arc::clone(&self.lane));
+        self.line = Line::Dialling(Box::pin(approach(dial, lane, self.footing.clone())));
+    }
+
+    pub(super) fn take_line(&mut self, result: Result<Approached, LinkError>, now: Instant) {
+        match result {
+            Ok(Approached {
+                link,
+                marks,
+                arrived,
+                caveat,
+            }) => {
+                self.line = Line::Up(link);
+                self.connection += 1;
+                self.unsettled = Some((marks, arrived));
+                self.lane.status.set_caveat(caveat.map(str::to_owned));
+                (self.heard_at, self.again_at) = (now, now);
+            }
+            Err(error) => {
+                self.report_down(describe(&error));
+                self.hang_up(now);
+            }
+        }
+    }
+
+    /// The connection is of no use any more.
+    pub(super) fn lose(&mut self, broken: &Broken, now: Instant) {
+        self.report_down(broken.to_string());
+        if let Some(flight) = self.flight.take() {
+            if flight.is_doubtful() {
+                self.footing.doubt = match &mut self.line {
+                    Line::Up(link) => link.identity.take().map_or(Doubt::Nameless, Doubt::Of),
+                    _ => Doubt::Nameless,
+                };
+            }
+            self.recall(flight);
+        }
+        self.hang_up(now);
+    }
+
+    fn hang_up(&mut self, now: Instant) {
+        self.line = Line::Down {
+            until: now + jittered(self.backoff),
+        };
+        self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
+        self.unsettled = None;
+        self.replies.clear();
+        self.chores = Batch::default();
+        self.unflushed = false;
+        self.away_since.get_or_insert(now);
+    }
+
+    /// Whether the connection is ready to be given records.
+    pub(super) fn is_settled(&self) -> bool {
+        matches!(self.line, Line::Up(_)) && self.unsettled.is_none()
+    }
+
+    /// Sorts out what has arrived of what an older connection was given, as soon as all of that is at hand.
+    pub(super) fn settle(&mut self, now: Instant) {
+        if !matches!(self.line, Line::Up(_)) {
+            return;
+        }
+        if self.bridge.is_handing_over() {
+            if !self.bridge.keeper.is_stuck() || self.bridge.keeper.is_busy() {
+                return;
+            }
+            let batch = self.bridge.call_off();
+            self.again.extend(batch);
+        }
+        let Some((marks, mut arrived)) = self.unsettled.take() else {
+            return;
+        };
+        let sent = std::mem::take(&mut self.again);
+        let (mut published, mut freed) = (Vec::new(), 0);
+        for (index, entry) in sent.entries.iter().enumerate() {
+            let fields = sent.fields(index);
+            let kind = entry.what.kind();
+            if !kind.is_some_and(|kind| arrived.take(kind, fields)) {
+                self.again.copy(&sent, index);
+                continue;
+            }
+            entry.what.confirm(fields.len());
+            if let What::Journaled {
+                kind,
+                call,
+                position,
+            } = entry.what
+            {
+                published.push((call, kind, position));
+            } else {
+                freed += sent.command(index).len();
+            }
+        }
+        let found = sent.entries.len() - self.again.entries.len();
+        if self.footing.doubt != Doubt::Nothing {
+            telemetry::redis_read_back(&self.lane.key, found, self.again.entries.len());
+        }
+        self.lane.confirm_bytes(freed);
+        self.bridge.take_published(published, &self.again);
+        self.bridge.inherit(arrived);
+        self.newest_ms = self
+            .newest_ms
+            .max(marks.of(Kind::Frame).unwrap_or_default().ms);
+        self.footing.marks = marks;
+        self.footing.doubt = Doubt::Nothing;
+        if !self.refused {
+            self.report_up();
+            if !self.bridge.is_open() && self.again.is_empty() {
+                self.away_since = None;
+            }
+        }
+        self.flushed_at = now.checked_sub(self.gather).unwrap_or(now);
+    }
+
+    /// From now on all new records go to the journal.
+    pub(super) fn open_bridge(&mut self) {
+        let mut sent = Batch::default();
+        let again = std::mem::take(&mut self.again);
+        for (index, entry) in again.entries.iter().enumerate() {
+            let side = if entry.what.is_journaled() {
+                &mut self.again
+            } else {
+                &mut sent
+            };
+            side.copy(&again, index);
+        }
+        self.bridge.open(sent, self.lane.take());
+        telemetry::bridge_opened(&self.lane.key);
+    }
+
+    pub(super) fn wants_records(&self) -> bool {
+        if self.bridge.is_open() {
+            return self.bridge.wants_records();
+        }
+        self.is_settled() && self.flight.is_none()
+    }
+
+    /// Gives the journal what is for it. Tells whether records are left to gather for a while.
+    pub(super) fn feed_bridge(&mut self, now: Instant) -> bool {
+        let mut gathering = false;
+        if self.bridge.wants_records() && self.lane.is_filled() {
+            gathering = now.duration_since(self.flushed_at) < self.gather;
+            if !gathering {
+                self.bridge.write(self.lane.take());
+                self.flushed_at = now;
+            }
+        }
+        if self.bridge.wants_feeding(now) {
+            let footing = self.footing_now();
+            self.bridge.feed_keeper(now, self.connection, footing);
+        }
+        gathering
+    }
+
+    /// Sends the next piece of the backlog, if there is one and nothing speaks against it.
+    pub(super) fn send_backlog(&mut self, now: Instant) -> bool {
+        if !self.bridge.has_business() {
+            return false;
+        }
+        let at_rest = self.again.is_empty();
+        match self.bridge.go_on(&self.lane, at_rest, u64::MAX, now) {
+            Ok(None) => {}
+            Ok(Some(caught)) => {
+                self.again.extend(caught.direct);
+                if caught.closed {
+                    self.away_since = None;
+                    telemetry::bridge_closed(&self.lane.key, self.bridge.backlog.frames());
+                }
+                return false;
+            }
+            Err(error) => telemetry::journal_failed(&error.to_string()),
+        }
+        if !self.bridge.may_publish(self.connection) {
+            return false;
+        }
+        let Some(piece) = self.bridge.next_piece(now) else {
+            return false;
+        };
+        self.bridge.take_published(piece.arrived, &piece.batch);
+        if piece.batch.is_empty() {
+            return false;
+        }
+        self.backlog_had_turn = true;
+        self.begin(piece.batch, now);
+        true
+    }
+
+    pub(super) fn take_news(&mut self, news: News, now: Instant) {
+        match news {
+            News::Kept(kept) => {
+                for (index, entry) in kept.batch.entries.iter().enumerate() {
+                    entry.what.confirm(kept.batch.fields(index).len());
+                }
+                let sent = self.bridge.take_kept(&kept, now);
+                self.again.extend(sent);
+                self.lane.confirm_bytes(kept.batch.command_bytes());
+                self.lane.spare(kept.batch);
+                self.lane.set_full(self.bridge.keeper.is_stuck());
+                self.lane
+                    .status
+                    .set_journal_problem(kept.failure.map(|failure| failure.describe()));
+            }
+            News::Read(Ok(())) => {}
+            News::Read(Err(failure)) => {
+                telemetry::journal_failed(&failure.to_string());
+                self.bridge.stop_reading(now);
+            }
+            News::Surveyed(found) => {
+                if let Err(failure) = self.bridge.take_survey(found) {
+                    telemetry::journal_failed(&failure.to_string());
+                }
+            }
+        }
+    }
+
+    /// Makes what is left safe, and the journal know of it.
+    pub(super) async fn leave(mut self) -> Left {
+        let now = Instant::now();
+        if let Some(flight) = self.flight.take() {
+            if flight.is_doubtful()
+                && let Line::Up(link) = &mut self.line
+            {
+                self.footing.doubt = link.identity.take().map_or(Doubt::Nameless, Doubt::Of);
+            }
+            self.recall(flight);
+        }
+        self.line = Line::Down { until: now };
+        let memory = self
+            .again
+            .entries
+            .iter()
+            .any(|entry| entry.what.is_in_memory())
+            || self.lane.is_filled();
+        if memory && !self.bridge.is_open() {
+            self.open_bridge();
+        }
+        self.bridge.write(self.lane.take());
+        for _ in 0..WRITE_ATTEMPTS {
+            self.bridge.note_at_once();
+            if self.bridge.wants_feeding(now) {
+                let footing = self.footing_now();
+                self.bridge.feed_keeper(now, self.connection, footing);
+            }
+            while self.bridge.is_working() {
+                let news = self.bridge.news().await;
+                self.take_news(news, now);
+            }
+        }
+        let lost = self.bridge.take_unwritten();
+        Left {
+            journaled: self.bridge.backlog.frames(),
+            ..Left::lost(&lost)
+        }
+    }
+}
+
+/// Half to all of it, so that lanes and instances do not come back in step.
+fn jittered(backoff: Duration) -> Duration {
+    let spread = uuid::Uuid::new_v4().as_u128() % 512;
+    backoff / 2 + backoff * u32::try_from(spread).unwrap_or(0) / 1024
+}
+
+/// What is under way, what is left with a note of it, and once more what did not work.
+const WRITE_ATTEMPTS: usize = 3;

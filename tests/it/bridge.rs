@@ -1,0 +1,206 @@
+//! The journal as the bridge over an outage of Redis (5.3, 5.5, 5.6): what is acked is safe, nothing is lost, nothing
+//! comes twice, and order holds, whoever is killed.
+
+use std::{path::Path, time::Duration};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::{
+    caller::{Caller, Socket},
+    conversation::{assert_proves, assert_run, begin, begin_simple, frame, numbered, speak, stop},
+    keys,
+    redis::Redis,
+    rig::setup,
+    service::{Service, Setup, run},
+    wait::{PATIENCE, until},
+};
+
+fn over(redis: &Redis, journal: &Path) -> Setup {
+    setup(
+        redis,
+        &[("SUPPORT_EXOTEL", "true"), ("AUDIO_STREAM_MAXLEN", "0")],
+    )
+    .env("JOURNAL_DIR", &journal.display().to_string())
+}
+
+async fn custom(service: &Service) -> Socket {
+    Caller::to(service).bearer(&keys::token()).connect().await
+}
+
+/// Reads answers until this frame is acked.
+async fn acked(socket: &mut Socket, seq: u64) {
+    loop {
+        let answer = socket.next_json().await;
+        assert_eq!(answer["event"], "ack", "{answer}");
+        if answer["seq"].as_u64() >= Some(seq) {
+            return;
+        }
+    }
+}
+
+async fn send(socket: &mut Socket, numbers: std::ops::RangeInclusive<u64>) {
+    for n in numbers {
+        socket.json(&numbered(n, &frame(n))).await;
+    }
+}
+
+async fn healthy(service: &Service) -> Value {
+    until("the service to be healthy", async || {
+        let health = service.health().await;
+        (health["status"] == "healthy" && health["journal_bytes"] == 0).then_some(health)
+    })
+    .await
+}
+
+// 5.3, 3.8: while Redis is away frames are durable in the journal, and acked; /health says how long that can last.
+#[tokio::test]
+async fn calls_go_on_while_redis_is_away() {
+    let mut redis = Redis::start().await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let service = over(&redis, dir.path()).start().await;
+    let mut socket = custom(&service).await;
+    begin_simple(&mut socket, "bridged").await;
+    send(&mut socket, 1..=20).await;
+    acked(&mut socket, 20).await;
+    redis.freeze();
+    send(&mut socket, 21..=3000).await;
+    acked(&mut socket, 3000).await;
+    let health = until("health to notice", async || {
+        let health = service.health().await;
+        (health["journal_room_s"].is_u64()).then_some(health)
+    })
+    .await;
+    assert_eq!(
+        (&health["status"], &health["pubsub"]),
+        (&json!("degraded"), &json!(false)),
+        "{health}"
+    );
+    assert!(
+        health["journal_bytes"].as_u64() > Some(1_000_000),
+        "{health}"
+    );
+    redis.thaw();
+    send(&mut socket, 3001..=3100).await;
+    acked(&mut socket, 3100).await;
+    socket.json(&json!({"event": "end"})).await;
+    let end = redis.wait_for_end("bridged").await;
+    let frames = redis.frames_of("bridged").await;
+    assert_run(&frames, 1, 1, 3100);
+    assert_proves(&end, &frames);
+    healthy(&service).await;
+    redis.kill().await;
+}
+
+// 5.6: a killed process loses nothing that was acked; the next start publishes it, once, before the call's newer frames.
+#[tokio::test]
+async fn what_was_acked_survives_a_kill() {
+    let redis = Redis::start().await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut service = over(&redis, dir.path()).start().await;
+    let mut socket = custom(&service).await;
+    begin_simple(&mut socket, "killed").await;
+    send(&mut socket, 1..=20).await;
+    acked(&mut socket, 20).await;
+    // The frames behind these may or may not have arrived when the process is killed.
+    redis.freeze();
+    send(&mut socket, 21..=500).await;
+    acked(&mut socket, 500).await;
+    service.signal(Signal::KILL);
+    service.exit().await;
+    redis.thaw();
+
+    let mut service = over(&redis, dir.path()).start().await;
+    let frames = redis.wait_for_frames("killed", 500).await;
+    assert_run(&frames, 1, 1, 500);
+    healthy(&service).await;
+    service.signal(Signal::KILL);
+    service.exit().await;
+    let _third = over(&redis, dir.path()).start().await;
+    assert_eq!(redis.frames_of("killed").await.len(), 500, "once");
+}
+
+// 5.3: live calls catch up before the backlog of those that have ended.
+#[tokio::test]
+async fn live_calls_catch_up_first() {
+    let mut redis = Redis::absent();
+    let dir = tempfile::tempdir().expect("a directory");
+    let service = over(&redis, dir.path()).start().await;
+    let mut live = Caller::to(&service).connect().await;
+    begin(&mut live, "live", 10).await;
+    let mut ended = Caller::to(&service).connect().await;
+    begin(&mut ended, "ended", 200).await;
+    ended.json(&stop("ended")).await;
+    ended.rest().await;
+    speak(&mut live, 11, 400).await;
+    redis.revive().await;
+    let end = redis.wait_for_end("ended").await;
+    let frames = redis.frames().await;
+    let last = |call: &str| {
+        frames
+            .iter()
+            .rposition(|frame| frame.interaction_id == call)
+    };
+    let first = |call: &str| frames.iter().position(|frame| frame.interaction_id == call);
+    assert!(last("live") < first("ended"));
+    let frames = redis.frames_of("ended").await;
+    assert_run(&frames, 1, 1, 200);
+    assert_proves(&end, &frames);
+    speak(&mut live, 401, 420).await;
+    live.json(&stop("live")).await;
+    let end = redis.wait_for_end("live").await;
+    let frames = redis.frames_of("live").await;
+    assert_run(&frames, 1, 1, 420);
+    assert_proves(&end, &frames);
+}
+
+// 5.3, 1.3: a second process in the same journal is refused, with what to do.
+#[tokio::test]
+async fn a_journal_belongs_to_one_process() {
+    let redis = Redis::start().await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let _first = over(&redis, dir.path()).start().await;
+    let journal = dir.path().display().to_string();
+    let env = [
+        ("REDIS_URL", redis.url()),
+        ("JOURNAL_DIR", journal),
+        ("SUPPORT_EXOTEL", "true".to_owned()),
+        ("PORT", "0".to_owned()),
+    ];
+    let env: Vec<_> = env
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let second = run(dir.path(), &env, &["serve"], PATIENCE).await;
+    assert_eq!(second.code, Some(1), "{}", second.stderr);
+    let path = dir.path().display().to_string();
+    assert!(
+        second.stderr.contains(&path) && second.stderr.contains("JOURNAL_DIR"),
+        "{}",
+        second.stderr
+    );
+}
+
+// 5.6: killed again and again in the middle of a catch-up, each frame is published once.
+#[tokio::test]
+async fn kills_in_the_middle_of_a_catch_up_repeat_nothing() {
+    let mut redis = Redis::absent();
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut service = over(&redis, dir.path()).start().await;
+    let mut socket = custom(&service).await;
+    begin_simple(&mut socket, "long").await;
+    send(&mut socket, 1..=20_000).await;
+    acked(&mut socket, 20_000).await;
+    service.signal(Signal::KILL);
+    service.exit().await;
+    redis.revive().await;
+    for round in 0..6 {
+        let mut service = over(&redis, dir.path()).start().await;
+        tokio::time::sleep(Duration::from_millis(round * 25)).await;
+        service.signal(Signal::KILL);
+        service.exit().await;
+    }
+    let service = over(&redis, dir.path()).start().await;
+    healthy(&service).await;
+    assert_run(&redis.wait_for_frames("long", 20_000).await, 1, 1, 20_000);
+}
