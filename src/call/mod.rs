@@ -4,6 +4,9 @@
 //! connection belongs to which session is `calls.rs`'s. Invariants: a sequence number is never given twice, and a
 //! session ends once.
 
+#[cfg(test)]
+mod tests;
+
 use std::{fmt, time::Instant};
 
 use crate::{
@@ -250,123 +253,3 @@ const NS_PER_MS: u64 = 1_000_000;
 
 /// The contract says at least every 5 s while audio comes; a second less leaves room for slow senders.
 const METADATA_EVERY_MS: u64 = 4000;
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a test needs some instant to start from"
-    )]
-    fn now(epoch_ms: u64) -> Now {
-        Now {
-            instant: Instant::now(),
-            epoch_ms,
-        }
-    }
-
-    fn call() -> Call {
-        let name = CallName {
-            tenant_id: "t".into(),
-            interaction_id: "i".into(),
-        };
-        Call::new(name, 7, now(1000))
-    }
-
-    #[test]
-    fn the_manifest_says_what_was_numbered() {
-        let mut call = call();
-        for _ in 0..3 {
-            assert!(matches!(
-                call.number(None, &[1, 2, 3, 4], 8000, now(1020)),
-                Numbered::Frame { gap: None, .. }
-            ));
-        }
-        let end = call.end("stop", now(1100)).unwrap();
-        assert_eq!(
-            (end.frames, end.first_seq, end.last_seq, end.bytes, end.gaps),
-            (3, 1, 3, 12, 0)
-        );
-        assert_eq!(
-            end.crc32,
-            format!(
-                "{:08x}",
-                crc32fast::hash(&[1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4])
-            )
-        );
-        assert_eq!(call.end("stop", now(1100)).map(|end| end.frames), None);
-        assert!(call.is_ended());
-    }
-
-    #[test]
-    fn the_sample_count_makes_the_duration() {
-        let mut call = call();
-        for _ in 0..50 {
-            call.number(None, &[0; 320], 8000, now(0));
-        }
-        call.number(None, &[0; 960], 24000, now(0));
-        assert_eq!(call.end("x", now(0)).unwrap().duration_ms, 1020);
-    }
-
-    #[test]
-    fn a_client_that_numbers_is_taken_at_its_word() {
-        let mut call = call();
-        let mut give = |seq| call.number(seq, &[0; 320], 8000, now(0));
-        assert_eq!(give(Some(5)), Numbered::Frame { seq: 5, gap: None });
-        assert_eq!(give(Some(5)), Numbered::Duplicate);
-        assert_eq!(give(Some(4)), Numbered::Duplicate);
-        let gap = Detail::Gap {
-            from_seq: 6,
-            to_seq: 8,
-            ms: 60,
-            reason: "client",
-        };
-        assert_eq!(
-            give(Some(9)),
-            Numbered::Frame {
-                seq: 9,
-                gap: Some(gap)
-            }
-        );
-        assert_eq!(give(None), Numbered::Frame { seq: 10, gap: None });
-        let end = call.end("end", now(0)).unwrap();
-        assert_eq!(
-            (end.frames, end.first_seq, end.last_seq, end.gaps),
-            (3, 5, 10, 1)
-        );
-    }
-
-    #[test]
-    fn metadata_is_due_at_first_and_then_every_few_seconds() {
-        let mut call = call();
-        assert!(call.metadata_due(now(1000)));
-        assert_eq!(call.metadata(now(1000)).status, "active");
-        assert!(!call.metadata_due(now(4999)));
-        assert!(call.metadata_due(now(5000)));
-        call.end("stop", now(5000));
-        assert_eq!(call.metadata(now(5000)).status, "ended");
-    }
-
-    proptest! {
-        #[test]
-        fn numbers_only_rise_and_frames_plus_duplicates_are_all(given in proptest::collection::vec(proptest::option::of(0..30_u64), 0..60)) {
-            let mut call = call();
-            let (mut frames, mut duplicates, mut last) = (0, 0, None);
-            for seq in &given {
-                match call.number(*seq, &[0, 0], 8000, now(0)) {
-                    Numbered::Frame { seq, .. } => {
-                        prop_assert!(last.is_none_or(|last| seq > last));
-                        last = Some(seq);
-                        frames += 1;
-                    }
-                    Numbered::Duplicate => duplicates += 1,
-                }
-            }
-            prop_assert_eq!(frames + duplicates, given.len());
-            prop_assert_eq!(call.end("end", now(0)).unwrap().frames, frames as u64);
-        }
-    }
-}
