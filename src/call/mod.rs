@@ -79,6 +79,8 @@ pub struct Call {
     audio_ns: u64,
     crc: crc32fast::Hasher,
     last_frame_ns: u64,
+    /// Play time of the audio that was dropped since the newest frame.
+    dropped_ns: Option<u64>,
     last_activity_ms: u64,
     metadata_ms: Option<u64>,
     start_told: bool,
@@ -88,10 +90,18 @@ pub struct Call {
 /// What became of a piece of audio.
 #[derive(Debug, PartialEq)]
 pub enum Numbered {
-    /// It is the frame with this number; numbers before it may be missing.
+    /// It is the frame with this number; audio before it may be missing.
     Frame { seq: u64, gap: Option<Detail> },
     /// The sender repeated itself; the audio is to be dropped.
     Duplicate,
+}
+
+/// What a session leaves at its end.
+#[derive(Debug)]
+pub struct Last<'a> {
+    /// Audio that is missing after its last frame.
+    pub gap: Option<Detail>,
+    pub record: CallEnd<'a>,
 }
 
 impl Call {
@@ -110,6 +120,7 @@ impl Call {
             audio_ns: 0,
             crc: crc32fast::Hasher::new(),
             last_frame_ns: 0,
+            dropped_ns: None,
             last_activity_ms: now.epoch_ms,
             metadata_ms: None,
             start_told: false,
@@ -174,28 +185,50 @@ impl Call {
         if self.last_seq.is_some_and(|last| seq <= last) {
             return Numbered::Duplicate;
         }
-        let gap = (self.last_seq.is_some() && seq > next).then(|| {
-            self.gaps += 1;
-            let ms = (seq - next).saturating_mul(self.last_frame_ns) / NS_PER_MS;
-            Detail::Gap {
-                from_seq: next,
-                to_seq: seq - 1,
-                ms,
-                reason: "client",
-            }
-        });
-        if self.last_seq.is_none() {
+        let gap = if self.last_seq.is_some() {
+            self.take_gap(next, seq)
+        } else {
+            // Whatever number comes first, none is missing before it.
             self.first_seq = seq;
-        }
+            self.take_gap(seq, seq)
+        };
         self.last_seq = Some(seq);
         self.frames += 1;
         self.bytes += pcm.len() as u64;
         self.crc.update(pcm);
-        self.last_frame_ns =
-            (pcm.len() as u64 / 2).saturating_mul(NS_PER_S) / u64::from(sample_rate.max(1));
+        self.last_frame_ns = play_ns(pcm.len(), sample_rate);
         self.audio_ns = self.audio_ns.saturating_add(self.last_frame_ns);
         self.last_activity_ms = now.epoch_ms;
         Numbered::Frame { seq, gap }
+    }
+
+    /// Counts audio that nothing could hold: it gets no number, and what comes next tells of it. Tells whether it is the
+    /// first since the newest frame.
+    pub fn drop_audio(&mut self, pcm_bytes: usize, sample_rate: u32, now: Now) -> bool {
+        let before = self.dropped_ns;
+        let dropped_ns = before
+            .unwrap_or(0)
+            .saturating_add(play_ns(pcm_bytes, sample_rate));
+        self.dropped_ns = Some(dropped_ns);
+        self.last_activity_ms = now.epoch_ms;
+        before.is_none()
+    }
+
+    /// What is missing before the frame `seq` where `next` was to come, if anything is.
+    fn take_gap(&mut self, next: u64, seq: u64) -> Option<Detail> {
+        let (ns, reason) = match self.dropped_ns.take() {
+            // Numbers that are missing as well belong to the audio that was dropped.
+            Some(ns) => (ns, JOURNAL_FULL),
+            None if seq > next => ((seq - next).saturating_mul(self.last_frame_ns), "client"),
+            None => return None,
+        };
+        self.gaps += 1;
+        Some(Detail::Gap {
+            from_seq: next,
+            to_seq: seq.saturating_sub(1),
+            ms: whole_ms(ns),
+            reason,
+        })
     }
 
     /// Whether the metadata of 4.5 should be written again.
@@ -221,13 +254,15 @@ impl Call {
         }
     }
 
-    /// Ends the session: its last record, or nothing if it has ended before.
-    pub fn end<'a>(&'a mut self, reason: &'a str, now: Now) -> Option<CallEnd<'a>> {
+    /// Ends the session: its last records, or nothing if it has ended before.
+    pub fn end<'a>(&'a mut self, reason: &'a str, now: Now) -> Option<Last<'a>> {
         if std::mem::replace(&mut self.ended, true) {
             return None;
         }
+        let next = self.last_seq.map_or(1, |last| last.saturating_add(1));
+        let gap = self.take_gap(next, next);
         let wall = now.instant.saturating_duration_since(self.started);
-        Some(CallEnd {
+        let record = CallEnd {
             interaction_id: &self.name.interaction_id,
             tenant_id: &self.name.tenant_id,
             call_sid: self.about.call_sid.as_deref(),
@@ -240,13 +275,25 @@ impl Call {
             first_seq: self.first_seq,
             last_seq: self.last_seq.unwrap_or(0),
             bytes: self.bytes,
-            duration_ms: (self.audio_ns + NS_PER_MS / 2) / NS_PER_MS,
+            duration_ms: whole_ms(self.audio_ns),
             wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
             gaps: self.gaps,
             crc32: format!("{:08x}", self.crc.clone().finalize()),
-        })
+        };
+        Some(Last { gap, record })
     }
 }
+
+fn play_ns(pcm_bytes: usize, sample_rate: u32) -> u64 {
+    (pcm_bytes as u64 / 2).saturating_mul(NS_PER_S) / u64::from(sample_rate.max(1))
+}
+
+fn whole_ms(ns: u64) -> u64 {
+    ns.saturating_add(NS_PER_MS / 2) / NS_PER_MS
+}
+
+/// Why audio is missing: neither Redis nor the journal could take it (5.4).
+pub const JOURNAL_FULL: &str = "journal_full";
 
 const NS_PER_S: u64 = 1_000_000_000;
 const NS_PER_MS: u64 = 1_000_000;

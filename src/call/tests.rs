@@ -32,7 +32,7 @@ fn the_manifest_says_what_was_numbered() {
             Numbered::Frame { gap: None, .. }
         ));
     }
-    let end = call.end("stop", now(1100)).unwrap();
+    let end = call.end("stop", now(1100)).unwrap().record;
     assert_eq!(
         (end.frames, end.first_seq, end.last_seq, end.bytes, end.gaps),
         (3, 1, 3, 12, 0)
@@ -44,7 +44,10 @@ fn the_manifest_says_what_was_numbered() {
             crc32fast::hash(&[1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4])
         )
     );
-    assert_eq!(call.end("stop", now(1100)).map(|end| end.frames), None);
+    assert_eq!(
+        call.end("stop", now(1100)).map(|last| last.record.frames),
+        None
+    );
     assert!(call.is_ended());
 }
 
@@ -55,7 +58,7 @@ fn the_sample_count_makes_the_duration() {
         call.number(None, &[0; 320], 8000, now(0));
     }
     call.number(None, &[0; 960], 24000, now(0));
-    assert_eq!(call.end("x", now(0)).unwrap().duration_ms, 1020);
+    assert_eq!(call.end("x", now(0)).unwrap().record.duration_ms, 1020);
 }
 
 #[test]
@@ -79,7 +82,7 @@ fn a_client_that_numbers_is_taken_at_its_word() {
         }
     );
     assert_eq!(give(None), Numbered::Frame { seq: 10, gap: None });
-    let end = call.end("end", now(0)).unwrap();
+    let end = call.end("end", now(0)).unwrap().record;
     assert_eq!(
         (end.frames, end.first_seq, end.last_seq, end.gaps),
         (3, 5, 10, 1)
@@ -97,7 +100,83 @@ fn metadata_is_due_at_first_and_then_every_few_seconds() {
     assert_eq!(call.metadata(now(5000)).status, "ended");
 }
 
+fn dropped(from_seq: u64, to_seq: u64, ms: u64) -> Detail {
+    Detail::Gap {
+        from_seq,
+        to_seq,
+        ms,
+        reason: JOURNAL_FULL,
+    }
+}
+
+#[test]
+fn audio_that_was_dropped_takes_no_number_and_is_told_once_per_run() {
+    let mut call = call();
+    let number = |call: &mut Call| call.number(None, &[0; 320], 8000, now(0));
+    assert!(call.drop_audio(320, 8000, now(0)), "the first of its run");
+    assert!(!call.drop_audio(160, 8000, now(0)));
+    let gap = Some(dropped(1, 0, 30));
+    assert_eq!(number(&mut call), Numbered::Frame { seq: 1, gap });
+    assert_eq!(number(&mut call), Numbered::Frame { seq: 2, gap: None });
+    assert!(call.drop_audio(960, 24000, now(0)), "the first of the next");
+    let gap = Some(dropped(3, 2, 20));
+    assert_eq!(number(&mut call), Numbered::Frame { seq: 3, gap });
+    call.drop_audio(320, 8000, now(0));
+    let last = call.end("stop", now(0)).unwrap();
+    assert_eq!(last.gap, Some(dropped(4, 3, 20)));
+    assert_eq!(
+        (last.record.frames, last.record.last_seq, last.record.gaps),
+        (3, 3, 3)
+    );
+    assert_eq!((last.record.bytes, last.record.duration_ms), (960, 60));
+}
+
+#[test]
+fn numbers_that_went_with_dropped_audio_are_one_gap_with_it() {
+    let mut call = call();
+    let give = |call: &mut Call, seq| call.number(Some(seq), &[0; 320], 8000, now(0));
+    call.drop_audio(320, 8000, now(0));
+    let gap = Some(dropped(7, 6, 20));
+    assert_eq!(give(&mut call, 7), Numbered::Frame { seq: 7, gap });
+    call.drop_audio(640, 8000, now(0));
+    assert_eq!(give(&mut call, 7), Numbered::Duplicate);
+    let gap = Some(dropped(8, 9, 40));
+    assert_eq!(give(&mut call, 10), Numbered::Frame { seq: 10, gap });
+    let last = call.end("stop", now(0)).unwrap();
+    assert_eq!((last.gap, last.record.gaps), (None, 2));
+}
+
 proptest! {
+    #[test]
+    fn frames_and_dropped_audio_are_all_and_each_run_of_drops_is_one_gap(drops in proptest::collection::vec(any::<bool>(), 0..60)) {
+        let mut call = call();
+        let (mut frames, mut gaps, mut missing_ms, mut run_ms) = (0, 0, 0, 0);
+        let mut check = |gap: Option<Detail>, next: u64, run_ms: u64| {
+            prop_assert_eq!(&gap, &(run_ms > 0).then(|| dropped(next, next - 1, run_ms)));
+            gaps += u64::from(gap.is_some());
+            missing_ms += run_ms;
+            Ok(())
+        };
+        for drop in &drops {
+            if *drop {
+                prop_assert_eq!(call.drop_audio(320, 8000, now(0)), run_ms == 0);
+                run_ms += 20;
+            } else {
+                frames += 1;
+                let Numbered::Frame { seq, gap } = call.number(None, &[0; 320], 8000, now(0)) else {
+                    return Err(TestCaseError::fail("no frame"));
+                };
+                prop_assert_eq!(seq, frames);
+                check(gap, seq, run_ms)?;
+                run_ms = 0;
+            }
+        }
+        let last = call.end("end", now(0)).unwrap();
+        check(last.gap, frames + 1, run_ms)?;
+        prop_assert_eq!((last.record.frames, last.record.gaps), (frames, gaps));
+        prop_assert_eq!(last.record.duration_ms + missing_ms, drops.len() as u64 * 20);
+    }
+
     #[test]
     fn numbers_only_rise_and_frames_plus_duplicates_are_all(given in proptest::collection::vec(proptest::option::of(0..30_u64), 0..60)) {
         let mut call = call();
@@ -113,6 +192,6 @@ proptest! {
             }
         }
         prop_assert_eq!(frames + duplicates, given.len());
-        prop_assert_eq!(call.end("end", now(0)).unwrap().frames, frames as u64);
+        prop_assert_eq!(call.end("end", now(0)).unwrap().record.frames, frames as u64);
     }
 }

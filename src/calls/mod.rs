@@ -11,14 +11,14 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use parking_lot::Mutex;
 
 use crate::{
-    call::{About, Call, CallName, Numbered, Reason},
+    call::{About, Call, CallName, JOURNAL_FULL, Last, Numbered, Reason},
     frame::{Now, Sender},
     intake::Heard,
     publisher::{Outlet, Publisher, progress::Progress},
@@ -35,6 +35,7 @@ pub struct Calls {
     publisher: Publisher,
     ack_interval: u64,
     live: Mutex<Live>,
+    frames_dropped: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -84,6 +85,7 @@ impl Calls {
             publisher,
             ack_interval,
             live: Mutex::default(),
+            frames_dropped: AtomicU64::new(0),
         }
     }
 
@@ -93,6 +95,11 @@ impl Calls {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Pieces of audio that nothing could hold (5.4).
+    pub fn frames_dropped(&self) -> u64 {
+        self.frames_dropped.load(Ordering::Relaxed)
     }
 
     pub fn publisher(&self) -> &Publisher {
@@ -178,6 +185,19 @@ impl Calls {
         self.forget(live_call);
     }
 
+    /// Throws one piece of audio away, and sees to it that the session tells of it.
+    pub fn drop_audio(
+        &self,
+        live_call: &LiveCall,
+        heard: &Heard<'_>,
+        sample_rate: u32,
+        now: Now,
+    ) -> Result<(), Ended> {
+        live_call.drop_audio(heard, sample_rate, now)?;
+        self.frames_dropped.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
     fn forget(&self, live_call: &Arc<LiveCall>) {
         let name = live_call.call.lock().name().clone();
         let mut live = self.live.lock();
@@ -231,7 +251,7 @@ impl LiveCall {
     pub fn take_start(&self, about: &About, event: &Detail, now: Now) {
         let mut call = self.call.lock();
         if call.take_start(about) {
-            self.publish_event(&call, event, now);
+            self.publish_event(event, now);
         }
         self.write_metadata(&mut call, now);
     }
@@ -242,7 +262,8 @@ impl LiveCall {
     }
 
     pub fn event(&self, detail: &Detail, now: Now) {
-        self.publish_event(&self.call.lock(), detail, now);
+        let _in_turn = self.call.lock();
+        self.publish_event(detail, now);
     }
 
     pub fn take_stream_sid(&self, stream_sid: &str) {
@@ -291,7 +312,7 @@ impl LiveCall {
             return Ok(false);
         };
         if let Some(gap) = gap {
-            self.publish_event(&call, &gap, now);
+            self.publish_gap(&gap, now);
         }
         let numbers = FrameNumbers {
             seq,
@@ -311,6 +332,17 @@ impl LiveCall {
         Ok(true)
     }
 
+    fn drop_audio(&self, heard: &Heard<'_>, sample_rate: u32, now: Now) -> Result<(), Ended> {
+        let mut call = self.call.lock();
+        if call.is_ended() {
+            return Err(Ended);
+        }
+        if call.drop_audio(heard.audio.pcm.len(), sample_rate, now) {
+            telemetry::audio_drops_began(&self.progress);
+        }
+        Ok(())
+    }
+
     /// One connection less. If that leaves a live session alone, [`Calls::end_abandoned`] wants the answer later.
     pub fn detach(&self, now: Now) -> Option<Departure> {
         let mut call = self.call.lock();
@@ -326,9 +358,12 @@ impl LiveCall {
     fn finish(&self, reason: &Reason, now: Now) -> bool {
         let mut call = self.call.lock();
         let reason = reason.to_string();
-        let Some(record) = call.end(&reason, now) else {
+        let Some(Last { gap, record }) = call.end(&reason, now) else {
             return false;
         };
+        if let Some(gap) = gap {
+            self.publish_gap(&gap, now);
+        }
         self.outlet.call_end(&record, &self.progress);
         let (frames, gaps) = (record.frames, record.gaps);
         telemetry::call_ended(
@@ -343,16 +378,24 @@ impl LiveCall {
         true
     }
 
-    fn publish_event(&self, call: &Call, detail: &Detail, now: Now) {
-        let CallName {
-            tenant_id,
-            interaction_id,
-        } = call.name();
-        let kind = detail.kind();
+    fn publish_gap(&self, gap: &Detail, now: Now) {
+        if let Detail::Gap {
+            reason: JOURNAL_FULL,
+            ms,
+            ..
+        } = gap
+        {
+            telemetry::audio_drops_ended(&self.progress, *ms);
+        }
+        self.publish_event(gap, now);
+    }
+
+    /// To be called with the call's state locked: that gives events and frames their order.
+    fn publish_event(&self, detail: &Detail, now: Now) {
         self.outlet.call_event(&CallEvent {
-            kind,
-            interaction_id,
-            tenant_id,
+            kind: detail.kind(),
+            interaction_id: &self.progress.interaction_id,
+            tenant_id: &self.progress.tenant_id,
             timestamp_ms: now.epoch_ms,
             detail,
         });

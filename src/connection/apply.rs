@@ -162,6 +162,8 @@ where
     }
 
     fn try_publish(&mut self, heard: &Heard<'_>, now: Now) -> Result<(), Ended> {
+        let lane = self.current.as_ref().map(|current| current.call.outlet());
+        let sheds = lane.is_some_and(|lane| self.sheds(lane));
         let Some(current) = &mut self.current else {
             return Ok(());
         };
@@ -173,6 +175,10 @@ where
             }
         }
         let sample_rate = self.intake.sample_rate();
+        if sheds {
+            let calls = &self.shared.calls;
+            return calls.drop_audio(&current.call, heard, sample_rate, now);
+        }
         if current.patterns.len() <= heard.track {
             current.patterns.resize_with(heard.track + 1, || None);
         }

@@ -1,8 +1,8 @@
 //! One WebSocket from upgrade to end: waits for one thing at a time, and applies it.
 //!
 //! What is said on it is understood by `intake/`, numbered and published by `calls.rs`; here are the socket, the
-//! timers and the waiting. Invariants: a lane without room stops the reading, nothing else does; whatever way a
-//! connection ends, its call is ended or left to be taken up.
+//! timers and the waiting. Invariants: a lane without room stops the reading, nothing else does, and not where audio is
+//! dropped because waiting would be in vain; whatever way a connection ends, its call is ended or left to be taken up.
 
 mod answer;
 mod apply;
@@ -28,7 +28,7 @@ use crate::{
     call::Reason,
     calls::{Calls, LiveCall},
     clock,
-    frame::Now,
+    frame::{Now, Sender},
     intake::{Facts, Intake, Message, Opening},
     payload::Scratch,
     publisher::Outlet,
@@ -181,7 +181,7 @@ where
                 timer.as_mut().reset(due.into());
             }
             let reading = self.may_read();
-            let room = self.full_outlet();
+            let (room, sender) = (self.full_outlet(), self.intake.sender());
             // An Exotel peer is told nothing, so until its end there is nothing to hear of its progress.
             let listening = self.is_custom() || self.phase != Phase::Open;
             let Self {
@@ -196,7 +196,7 @@ where
                 biased;
                 incoming = poll_fn(|cx| socket.poll(cx, reading)) => Wake::Incoming(incoming),
                 () = told(watched), if listening => Wake::Progress,
-                () = wait_for_room(room.as_ref()), if room.is_some() => Wake::Room,
+                () = wait_for_room(room.as_ref(), sender), if room.is_some() => Wake::Room,
                 () = &mut timer => Wake::Timer,
                 () = &mut closing, if !told_to_close => Wake::Shutdown,
             };
@@ -225,10 +225,15 @@ where
         self.full_outlet().is_none() && self.partings.len() < PARTINGS_MAX
     }
 
-    /// The lane of the current call, if it has no room.
+    /// The lane of the current call, if it is to be waited for.
     fn full_outlet(&self) -> Option<Outlet> {
         let outlet = self.current.as_ref()?.call.outlet();
-        (!outlet.has_room()).then(|| outlet.clone())
+        (!outlet.has_room() && !self.sheds(outlet)).then(|| outlet.clone())
+    }
+
+    /// Whether audio is to be dropped: a custom client keeps what was not acked, Exotel keeps nothing (5.4).
+    fn sheds(&self, outlet: &Outlet) -> bool {
+        outlet.sheds() && !self.is_custom()
     }
 
     /// Takes this message and those that are there already, up to a fair share.
@@ -305,9 +310,11 @@ async fn told(current: Option<&mut Box<Current>>) {
     std::future::pending::<()>().await;
 }
 
-async fn wait_for_room(outlet: Option<&Outlet>) {
-    if let Some(outlet) = outlet {
-        outlet.wait_for_room().await;
+async fn wait_for_room(outlet: Option<&Outlet>, sender: Sender) {
+    match (outlet, sender) {
+        (Some(outlet), Sender::Custom) => outlet.wait_for_room().await,
+        (Some(outlet), Sender::Exotel) => outlet.wait_for_room_or_shed().await,
+        (None, _) => {}
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The owner is `redis_lane.rs` or `journal_lane.rs`. When [`QUEUE_BYTES_MAX`] are not yet confirmed the lane has no
 //! room: sessions then **wait** with reading their sockets, so that TCP slows the senders down; what they have read
-//! already is always taken, one message per connection. Invariant: commands of one session leave in the order in
+//! already is always taken, one message per connection. When it is full as well, waiting is of no use, and sessions whose
+//! senders cannot wait **shed** their audio (5.4). Invariant: commands of one session leave in the order in
 //! which they were appended.
 
 use std::sync::{
@@ -37,6 +38,8 @@ pub(super) struct Lane {
     queued: AtomicUsize,
     filled: Notify,
     room: Notify,
+    /// Redis is away, and the journal takes nothing more.
+    full: AtomicBool,
     closing: AtomicBool,
     pub(super) status: Status,
 }
@@ -68,6 +71,7 @@ impl Lane {
             queued: AtomicUsize::new(0),
             filled: Notify::new(),
             room: Notify::new(),
+            full: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             status: Status::default(),
         }
@@ -165,13 +169,47 @@ impl Lane {
     /// # Cancel safety
     /// Nothing is lost by dropping it.
     pub(super) async fn wait_for_room(&self) {
+        self.wait_until(Self::has_room).await;
+    }
+
+    /// Returns once there is room, or no use in waiting for it.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost by dropping it.
+    pub(super) async fn wait_for_room_or_shed(&self) {
+        self.wait_until(|lane| lane.has_room() || lane.sheds())
+            .await;
+    }
+
+    async fn wait_until(&self, enough: impl Fn(&Self) -> bool) {
         loop {
             let room = self.room.notified();
-            if self.has_room() {
+            if enough(self) {
                 return;
             }
             room.await;
         }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the owner that has a journal behind Redis")
+    )]
+    pub(super) fn set_full(&self, full: bool) {
+        if self.full.swap(full, Ordering::Relaxed) != full {
+            self.room.notify_waiters();
+        }
+    }
+
+    /// Whether audio is to be dropped that cannot wait. Where even the records of calls, which are never dropped, have
+    /// filled as much again, sockets wait all the same: nobody may make us keep more and more.
+    pub(super) fn sheds(&self) -> bool {
+        self.is_full()
+            && (QUEUE_BYTES_MAX..2 * QUEUE_BYTES_MAX).contains(&self.queued.load(Ordering::Relaxed))
     }
 
     /// Everything appended so far; `spare` becomes the next open batch.
@@ -333,5 +371,29 @@ mod tests {
             async { lane.confirm_bytes(bytes) }
         );
         assert!(waited.is_ok() && lane.has_room() && lane.queued_bytes() == 0);
+    }
+
+    #[tokio::test]
+    async fn who_need_not_wait_for_a_full_lane_goes_on_when_it_is_full() {
+        let lane = Lane::new("audio".into(), Trim::Never);
+        let grow_while = |more: fn(&Lane) -> bool| {
+            while more(&lane) {
+                lane.append_record("call_end", 10, &vec![b'x'; 100_000], What::CallEvent);
+            }
+        };
+        grow_while(Lane::has_room);
+        let within = Duration::from_secs(5);
+        let (waited, ()) = tokio::join!(
+            tokio::time::timeout(within, lane.wait_for_room_or_shed()),
+            async { lane.set_full(true) }
+        );
+        assert!(waited.is_ok() && lane.sheds() && !lane.has_room());
+        grow_while(Lane::sheds);
+        assert!(
+            lane.is_full() && lane.queued_bytes() < 9 << 20,
+            "an end to it"
+        );
+        lane.confirm_bytes(lane.queued_bytes());
+        assert!(lane.is_full() && !lane.sheds() && lane.has_room());
     }
 }

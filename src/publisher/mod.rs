@@ -203,6 +203,11 @@ impl Publisher {
         health
     }
 
+    /// Whether a lane can neither deliver nor keep what comes (5.4).
+    pub fn is_full(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.is_full())
+    }
+
     /// No record will come any more.
     pub fn close(&self) {
         self.lanes.iter().for_each(|lane| lane.close());
@@ -260,6 +265,24 @@ impl Outlet {
     /// Nothing is lost by dropping it.
     pub async fn wait_for_room(&self) {
         self.0.wait_for_room().await;
+    }
+
+    /// Whether the lane can neither deliver nor keep what comes (5.4).
+    pub fn is_full(&self) -> bool {
+        self.0.is_full()
+    }
+
+    /// Whether audio of senders that cannot wait is to be dropped.
+    pub fn sheds(&self) -> bool {
+        self.0.sheds()
+    }
+
+    /// Returns once the lane takes more, or sheds.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost by dropping it.
+    pub async fn wait_for_room_or_shed(&self) {
+        self.0.wait_for_room_or_shed().await;
     }
 }
 

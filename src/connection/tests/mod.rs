@@ -2,6 +2,7 @@
 
 mod answers;
 mod ends;
+mod full;
 mod leaving;
 
 use std::{
