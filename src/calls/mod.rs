@@ -4,6 +4,7 @@
 //! is last to leave a call without ending it waits a while for somebody to take it up, then ends it. Invariants: a
 //! call of one tenant and id has at most one session at a time; every session that began ends with one `call_end`.
 
+pub mod live_call;
 #[cfg(test)]
 mod tests;
 
@@ -17,16 +18,12 @@ use std::{
 
 use parking_lot::Mutex;
 
+use self::live_call::{Departure, Ended, LiveCall};
 use crate::{
-    call::{About, Call, CallName, JOURNAL_FULL, Last, Numbered, Reason},
+    call::{Call, CallName, Reason},
     frame::{Now, Sender},
     intake::Heard,
-    publisher::{Outlet, Publisher, progress::Progress},
-    record::{
-        CallEvent, Detail,
-        frame::{FrameFacts, FrameNumbers, FramePattern},
-    },
-    telemetry,
+    publisher::{Publisher, progress::Progress},
 };
 
 /// All live calls.
@@ -46,21 +43,6 @@ struct Live {
     last_session: u64,
 }
 
-/// One session and its way out.
-#[derive(Debug)]
-pub struct LiveCall {
-    call: Mutex<Call>,
-    outlet: Outlet,
-    progress: Arc<Progress>,
-    session: u64,
-    /// Connections that use it.
-    attached: AtomicUsize,
-    /// How often a connection has left it.
-    departures: AtomicUsize,
-    /// Another tenant's call has the same id and had it first, so its metadata stays.
-    owns_metadata: bool,
-}
-
 /// A call that was opened.
 #[derive(Debug)]
 pub struct Opened {
@@ -70,14 +52,6 @@ pub struct Opened {
     /// The newest frame that was in it then.
     pub last_seq: Option<u64>,
 }
-
-/// A connection's leaving, by number.
-#[derive(Debug, Clone, Copy)]
-pub struct Departure(usize);
-
-/// The session has ended; audio that comes later belongs to a new one.
-#[derive(Debug)]
-pub struct Ended;
 
 impl Calls {
     pub fn new(publisher: Publisher, ack_interval: u64) -> Self {
@@ -218,192 +192,6 @@ impl Calls {
         let all: Vec<_> = self.live.lock().calls.values().cloned().collect();
         for call in &all {
             self.end(call, reason, now);
-        }
-    }
-}
-
-impl LiveCall {
-    pub fn outlet(&self) -> &Outlet {
-        &self.outlet
-    }
-
-    pub fn progress(&self) -> &Progress {
-        &self.progress
-    }
-
-    pub fn session(&self) -> u64 {
-        self.session
-    }
-
-    pub fn started(&self) -> std::time::Instant {
-        self.call.lock().started()
-    }
-
-    pub fn last_seq(&self) -> Option<u64> {
-        self.call.lock().last_seq()
-    }
-
-    pub fn is_ended(&self) -> bool {
-        self.call.lock().is_ended()
-    }
-
-    /// Takes in a start's facts, and publishes its event if it is the session's first.
-    pub fn take_start(&self, about: &About, event: &Detail, now: Now) {
-        let mut call = self.call.lock();
-        if call.take_start(about) {
-            self.publish_event(event, now);
-        }
-        self.write_metadata(&mut call, now);
-    }
-
-    /// A session without a start shows up too.
-    pub fn announce(&self, now: Now) {
-        self.write_metadata(&mut self.call.lock(), now);
-    }
-
-    pub fn event(&self, detail: &Detail, now: Now) {
-        let _in_turn = self.call.lock();
-        self.publish_event(detail, now);
-    }
-
-    pub fn take_stream_sid(&self, stream_sid: &str) {
-        self.call.lock().take_stream_sid(stream_sid);
-    }
-
-    /// What stands in every frame of this call from one connection's track.
-    pub fn pattern(
-        &self,
-        publisher: &Publisher,
-        sample_rate: u32,
-        stream_sid: Option<&str>,
-        track: Option<&str>,
-    ) -> FramePattern {
-        let call = self.call.lock();
-        let CallName {
-            tenant_id,
-            interaction_id,
-        } = call.name();
-        let facts = FrameFacts {
-            tenant_id,
-            interaction_id,
-            sample_rate,
-            session: self.session,
-            stream_sid,
-            track,
-        };
-        FramePattern::new(publisher.format(), &facts)
-    }
-
-    /// Publishes one piece of audio. It tells whether the audio was a repeat and was dropped.
-    pub fn publish(
-        &self,
-        heard: &Heard<'_>,
-        pattern: &FramePattern,
-        sample_rate: u32,
-        now: Now,
-    ) -> Result<bool, Ended> {
-        let mut call = self.call.lock();
-        if call.is_ended() {
-            return Err(Ended);
-        }
-        let Numbered::Frame { seq, gap } =
-            call.number(heard.seq, heard.audio.pcm, sample_rate, now)
-        else {
-            return Ok(false);
-        };
-        if let Some(gap) = gap {
-            self.publish_gap(&gap, now);
-        }
-        let numbers = FrameNumbers {
-            seq,
-            timestamp_ms: now.epoch_ms,
-            media_ms: heard.media_ms,
-        };
-        self.outlet.frame(
-            pattern,
-            &numbers,
-            &heard.audio,
-            &self.progress,
-            self.session,
-        );
-        if call.metadata_due(now) {
-            self.write_metadata(&mut call, now);
-        }
-        Ok(true)
-    }
-
-    fn drop_audio(&self, heard: &Heard<'_>, sample_rate: u32, now: Now) -> Result<(), Ended> {
-        let mut call = self.call.lock();
-        if call.is_ended() {
-            return Err(Ended);
-        }
-        if call.drop_audio(heard.audio.pcm.len(), sample_rate, now) {
-            telemetry::audio_drops_began(&self.progress);
-        }
-        Ok(())
-    }
-
-    /// One connection less. If that leaves a live session alone, [`Calls::end_abandoned`] wants the answer later.
-    pub fn detach(&self, now: Now) -> Option<Departure> {
-        let mut call = self.call.lock();
-        let departure = Departure(self.departures.fetch_add(1, Ordering::Relaxed) + 1);
-        let last = self.attached.fetch_sub(1, Ordering::Relaxed) == 1;
-        if call.is_ended() {
-            return None;
-        }
-        self.write_metadata(&mut call, now);
-        last.then_some(departure)
-    }
-
-    fn finish(&self, reason: &Reason, now: Now) -> bool {
-        let mut call = self.call.lock();
-        let reason = reason.to_string();
-        let Some(Last { gap, record }) = call.end(&reason, now) else {
-            return false;
-        };
-        if let Some(gap) = gap {
-            self.publish_gap(&gap, now);
-        }
-        self.outlet.call_end(&record, &self.progress);
-        let (frames, gaps) = (record.frames, record.gaps);
-        telemetry::call_ended(
-            record.interaction_id,
-            record.tenant_id,
-            record.session,
-            &reason,
-            frames,
-            gaps,
-        );
-        self.write_metadata(&mut call, now);
-        true
-    }
-
-    fn publish_gap(&self, gap: &Detail, now: Now) {
-        if let Detail::Gap {
-            reason: JOURNAL_FULL,
-            ms,
-            ..
-        } = gap
-        {
-            telemetry::audio_drops_ended(&self.progress, *ms);
-        }
-        self.publish_event(gap, now);
-    }
-
-    /// To be called with the call's state locked: that gives events and frames their order.
-    fn publish_event(&self, detail: &Detail, now: Now) {
-        self.outlet.call_event(&CallEvent {
-            kind: detail.kind(),
-            interaction_id: &self.progress.interaction_id,
-            tenant_id: &self.progress.tenant_id,
-            timestamp_ms: now.epoch_ms,
-            detail,
-        });
-    }
-
-    fn write_metadata(&self, call: &mut Call, now: Now) {
-        if self.owns_metadata {
-            self.outlet.metadata(&call.metadata(now));
         }
     }
 }

@@ -8,7 +8,7 @@ use futures_util::{Sink, Stream};
 use super::{Connection, Current, Phase, Starting, answer::ANY_NEWS, timing::Due};
 use crate::{
     call::Reason,
-    calls::Ended,
+    calls::live_call::Ended,
     dialect::reply::{self, ErrorCode, close},
     frame::{Now, Sender},
     intake::{Effect, Heard, Message, Opening, Refusal},

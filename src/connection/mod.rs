@@ -26,7 +26,7 @@ use self::{
 };
 use crate::{
     call::Reason,
-    calls::{Calls, LiveCall},
+    calls::{Calls, live_call::LiveCall},
     clock,
     frame::{Now, Sender},
     intake::{Facts, Intake, Message, Opening},
