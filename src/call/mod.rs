@@ -73,6 +73,10 @@ pub struct Call {
     started_ms: u64,
     first_seq: u64,
     last_seq: Option<u64>,
+    /// Whether the client gave a number of its own.
+    numbered: bool,
+    /// Where a client that numbers goes on after earlier sessions of the call; 1 where none is known.
+    goes_on_at: u64,
     frames: u64,
     bytes: u64,
     gaps: u64,
@@ -114,6 +118,8 @@ impl Call {
             started_ms: now.epoch_ms,
             first_seq: 0,
             last_seq: None,
+            numbered: false,
+            goes_on_at: 1,
             frames: 0,
             bytes: 0,
             gaps: 0,
@@ -147,6 +153,16 @@ impl Call {
     /// Number of the newest frame, if there is one.
     pub fn last_seq(&self) -> Option<u64> {
         self.last_seq
+    }
+
+    /// Whether its frames have the client's own numbers.
+    pub fn is_numbered(&self) -> bool {
+        self.numbered
+    }
+
+    /// Learns where a client that numbers goes on. It is told so; the numbers are its own all the same.
+    pub fn go_on_at(&mut self, next_seq: u64) {
+        self.goes_on_at = next_seq;
     }
 
     /// Takes in what a start said; what it left out stays as it was. Tells whether this was the session's first
@@ -193,6 +209,7 @@ impl Call {
             self.take_gap(seq, seq)
         };
         self.last_seq = Some(seq);
+        self.numbered |= given.is_some();
         self.frames += 1;
         self.bytes += pcm.len() as u64;
         self.crc.update(pcm);
@@ -237,6 +254,11 @@ impl Call {
             .is_none_or(|written| now.epoch_ms.saturating_sub(written) >= METADATA_EVERY_MS)
     }
 
+    /// Whether there was anything to say of it yet: until then the metadata is that of an earlier session.
+    pub fn is_shown(&self) -> bool {
+        self.metadata_ms.is_some() || self.last_seq.is_some()
+    }
+
     pub fn metadata(&mut self, now: Now) -> Metadata<'_> {
         self.metadata_ms = Some(now.epoch_ms);
         Metadata {
@@ -248,9 +270,11 @@ impl Call {
             start_time: self.started_ms,
             status: if self.ended { "ended" } else { "active" },
             last_activity: self.last_activity_ms,
-            last_seq: self.last_seq.unwrap_or(0),
+            // What a session without audio has inherited is not forgotten by it.
+            last_seq: self.last_seq.unwrap_or(self.goes_on_at.saturating_sub(1)),
             session: self.session,
             paused: false,
+            numbered: self.numbered || (self.last_seq.is_none() && self.goes_on_at > 1),
         }
     }
 

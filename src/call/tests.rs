@@ -146,6 +146,42 @@ fn numbers_that_went_with_dropped_audio_are_one_gap_with_it() {
     assert_eq!((last.gap, last.record.gaps), (None, 2));
 }
 
+#[test]
+fn a_new_session_takes_the_clients_numbers_whatever_they_are() {
+    for first in [1, 5, 900] {
+        let mut call = call();
+        call.go_on_at(5);
+        let seq = first;
+        assert_eq!(
+            call.number(Some(seq), &[0; 320], 8000, now(0)),
+            Numbered::Frame { seq, gap: None }
+        );
+    }
+}
+
+#[test]
+fn metadata_says_how_far_the_client_has_numbered() {
+    let told = |call: &mut Call| {
+        let metadata = call.metadata(now(0));
+        (metadata.last_seq, metadata.numbered)
+    };
+    let mut fresh = call();
+    assert!(!fresh.is_shown());
+    assert_eq!(told(&mut fresh), (0, false));
+    assert!(fresh.is_shown());
+    fresh.number(None, &[0; 320], 8000, now(0));
+    assert_eq!(told(&mut fresh), (1, false));
+    let mut heir = call();
+    heir.go_on_at(8);
+    assert_eq!(told(&mut heir), (7, true), "nothing is forgotten");
+    heir.number(Some(3), &[0; 320], 8000, now(0));
+    assert_eq!(told(&mut heir), (3, true), "it began anew");
+    let mut heir = call();
+    heir.go_on_at(8);
+    heir.number(None, &[0; 320], 8000, now(0));
+    assert_eq!(told(&mut heir), (1, false), "it numbers no more");
+}
+
 proptest! {
     #[test]
     fn frames_and_dropped_audio_are_all_and_each_run_of_drops_is_one_gap(drops in proptest::collection::vec(any::<bool>(), 0..60)) {

@@ -10,6 +10,7 @@ use std::sync::{
 
 use parking_lot::Mutex;
 
+use super::earlier::Earlier;
 use crate::{
     call::{About, Call, CallName, JOURNAL_FULL, Last, Numbered, Reason},
     frame::Now,
@@ -28,6 +29,8 @@ pub struct LiveCall {
     pub(super) call: Mutex<Call>,
     pub(super) outlet: Outlet,
     pub(super) progress: Arc<Progress>,
+    /// The session before it, if its client numbers.
+    pub(super) earlier: Option<Earlier>,
     pub(super) session: u64,
     /// Connections that use it.
     pub(super) attached: AtomicUsize,
@@ -50,7 +53,7 @@ impl LiveCall {
         &self.outlet
     }
 
-    pub fn progress(&self) -> &Progress {
+    pub fn progress(&self) -> &Arc<Progress> {
         &self.progress
     }
 
@@ -66,6 +69,27 @@ impl LiveCall {
         self.call.lock().last_seq()
     }
 
+    /// The session of this call before, as far as this instance knows.
+    pub fn earlier(&self) -> Option<&Earlier> {
+        self.earlier.as_ref()
+    }
+
+    /// Where a client goes on that has numbered audio in this session already: after what is durable of it.
+    pub fn goes_on_at(&self) -> Option<u64> {
+        let durable = self.progress.durable()?;
+        let numbered = self.call.lock().is_numbered();
+        numbered.then(|| durable.saturating_add(1))
+    }
+
+    /// Shows the session, once it is known where its client goes on.
+    pub fn announce_at(&self, next_seq: u64, now: Now) {
+        let mut call = self.call.lock();
+        call.go_on_at(next_seq);
+        if !call.is_ended() {
+            self.write_metadata(&mut call, now);
+        }
+    }
+
     pub fn is_ended(&self) -> bool {
         self.call.lock().is_ended()
     }
@@ -76,10 +100,9 @@ impl LiveCall {
         if call.take_start(about) {
             self.publish_event(event, now);
         }
-        self.write_metadata(&mut call, now);
     }
 
-    /// A session without a start shows up too.
+    /// Shows the session to whoever looks for live calls.
     pub fn announce(&self, now: Now) {
         self.write_metadata(&mut self.call.lock(), now);
     }
@@ -179,7 +202,9 @@ impl LiveCall {
         if call.is_ended() {
             return None;
         }
-        self.write_metadata(&mut call, now);
+        if call.is_shown() {
+            self.write_metadata(&mut call, now);
+        }
         last.then_some(departure)
     }
 
@@ -202,7 +227,9 @@ impl LiveCall {
             frames,
             gaps,
         );
-        self.write_metadata(&mut call, now);
+        if call.is_shown() {
+            self.write_metadata(&mut call, now);
+        }
         true
     }
 

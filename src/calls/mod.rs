@@ -4,6 +4,7 @@
 //! is last to leave a call without ending it waits a while for somebody to take it up, then ends it. Invariants: a
 //! call of one tenant and id has at most one session at a time; every session that began ends with one `call_end`.
 
+pub mod earlier;
 pub mod live_call;
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,10 @@ use std::{
 
 use parking_lot::Mutex;
 
-use self::live_call::{Departure, Ended, LiveCall};
+use self::{
+    earlier::{Earlier, Remembered},
+    live_call::{Departure, Ended, LiveCall},
+};
 use crate::{
     call::{Call, CallName, Reason},
     frame::{Now, Sender},
@@ -40,6 +44,7 @@ struct Live {
     calls: HashMap<CallName, Arc<LiveCall>>,
     /// Which tenant's call the metadata key of an id belongs to: the first one's.
     metadata_owners: HashMap<String, String>,
+    remembered: Remembered,
     last_session: u64,
 }
 
@@ -83,18 +88,19 @@ impl Calls {
     /// Begins a session of this call, or joins the live one.
     pub fn open(&self, name: &CallName, sender: Sender, now: Now) -> Option<Opened> {
         let mut live = self.live.lock();
-        if let Some(call) = live.calls.get(name) {
+        if let Some(call) = live.calls.get(name).cloned() {
             let state = call.call.lock();
             if !state.is_ended() {
                 call.attached.fetch_add(1, Ordering::Relaxed);
                 let last_seq = state.last_seq();
                 drop(state);
                 return Some(Opened {
-                    call: Arc::clone(call),
+                    call,
                     joined: true,
                     last_seq,
                 });
             }
+            live.remember(&state, &call, now);
         }
         let outlet = self.publisher.outlet(&name.interaction_id)?;
         let session = now.epoch_ms.max(live.last_session + 1);
@@ -109,8 +115,14 @@ impl Calls {
         } else {
             0
         };
+        let earlier = live.remembered.get(name, now.instant).cloned();
+        let mut call = Call::new(name.clone(), session, now);
+        if let Some(earlier) = &earlier {
+            call.go_on_at(earlier.last_seq.saturating_add(1));
+        }
         let call = Arc::new(LiveCall {
-            call: Mutex::new(Call::new(name.clone(), session, now)),
+            call: Mutex::new(call),
+            earlier,
             outlet,
             progress: Arc::new(Progress::new(
                 &name.tenant_id,
@@ -133,7 +145,7 @@ impl Calls {
     /// Ends the session, if it has not ended before.
     pub fn end(&self, live_call: &Arc<LiveCall>, reason: &Reason, now: Now) {
         if live_call.finish(reason, now) {
-            self.forget(live_call);
+            self.forget(live_call, now);
         }
     }
 
@@ -156,7 +168,7 @@ impl Calls {
                 return;
             }
         }
-        self.forget(live_call);
+        self.forget(live_call, now);
     }
 
     /// Throws one piece of audio away, and sees to it that the session tells of it.
@@ -172,15 +184,17 @@ impl Calls {
         Ok(())
     }
 
-    fn forget(&self, live_call: &Arc<LiveCall>) {
-        let name = live_call.call.lock().name().clone();
+    fn forget(&self, live_call: &Arc<LiveCall>, now: Now) {
         let mut live = self.live.lock();
+        let call = live_call.call.lock();
+        let name = call.name();
         if live
             .calls
-            .get(&name)
+            .get(name)
             .is_some_and(|known| Arc::ptr_eq(known, live_call))
         {
-            live.calls.remove(&name);
+            live.calls.remove(name);
+            live.remember(&call, live_call, now);
             if live_call.owns_metadata {
                 live.metadata_owners.remove(&name.interaction_id);
             }
@@ -192,6 +206,23 @@ impl Calls {
         let all: Vec<_> = self.live.lock().calls.values().cloned().collect();
         for call in &all {
             self.end(call, reason, now);
+        }
+    }
+}
+
+impl Live {
+    /// Keeps what the next session of an ended call asks for.
+    fn remember(&mut self, call: &Call, live_call: &LiveCall, now: Now) {
+        match call.last_seq() {
+            Some(last_seq) if call.is_numbered() => {
+                let progress = Arc::clone(&live_call.progress);
+                let earlier = Earlier { progress, last_seq };
+                self.remembered
+                    .insert(call.name(), call.session(), earlier, now.instant);
+            }
+            Some(_) => self.remembered.remove(call.name()),
+            // What it had inherited still holds.
+            None => {}
         }
     }
 }

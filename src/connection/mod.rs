@@ -7,6 +7,7 @@
 mod answer;
 mod apply;
 mod socket;
+mod starting;
 #[cfg(test)]
 mod tests;
 mod timing;
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 use self::{
     answer::ANY_NEWS,
     socket::{Incoming, Socket},
+    starting::Starting,
     timing::Timing,
 };
 use crate::{
@@ -78,18 +80,12 @@ struct Current {
     opening: Opening,
     progress: watch::Receiver<()>,
     /// The client waits to hear from where to go on.
-    starting: Option<Starting>,
+    starting: Option<Box<Starting>>,
     /// The newest frame that its client knows to be durable.
     acked: Option<u64>,
     patterns: Vec<Option<FramePattern>>,
     /// Of the intake, when the patterns were made.
     generation: u32,
-}
-
-/// The client is to go on after this frame, once it is durable; from the beginning if there is none.
-#[derive(Debug)]
-struct Starting {
-    after: Option<u64>,
 }
 
 /// How far a connection has come.
@@ -302,12 +298,15 @@ where
 }
 
 async fn told(current: Option<&mut Box<Current>>) {
-    if let Some(current) = current
-        && current.progress.changed().await.is_ok()
-    {
-        return;
+    let Some(current) = current else {
+        return std::future::pending().await;
+    };
+    match &mut current.starting {
+        // Nothing else is told before a start is answered, and the news meanwhile are kept.
+        Some(starting) => starting.news().await,
+        // Who sends them lives as long as the call.
+        None => current.progress.changed().await.unwrap_or_default(),
     }
-    std::future::pending::<()>().await;
 }
 
 async fn wait_for_room(outlet: Option<&Outlet>, sender: Sender) {

@@ -203,6 +203,11 @@ impl Publisher {
         health
     }
 
+    /// What Redis has as the metadata of a call (4.5), if it can be had.
+    pub async fn metadata_of(&self, _interaction_id: &str) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Whether a lane can neither deliver nor keep what comes (5.4).
     pub fn is_full(&self) -> bool {
         self.lanes.iter().any(|lane| lane.is_full())
