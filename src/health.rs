@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::{admission::Rules, calls::Calls, clock, frame::Now};
+use crate::{admission::Rules, calls::Calls, clock, frame::Now, publisher::Publisher};
 
 /// What health is made of besides calls and lanes.
 #[derive(Debug, Clone)]
@@ -62,13 +62,17 @@ impl Health {
         self.ready.cancel();
     }
 
-    pub fn readiness(&self) -> Readiness {
+    pub fn readiness(&self, publisher: &Publisher) -> Readiness {
         if self.draining.is_cancelled() {
             Readiness::Not("draining: the service is shutting down and takes no new calls")
-        } else if self.ready.is_cancelled() {
-            Readiness::Ready
-        } else {
+        } else if !self.ready.is_cancelled() {
             Readiness::Not("starting")
+        } else if publisher.is_full() {
+            Readiness::Not(
+                "journal full: bring Redis back, or make room on the journal's disk or in JOURNAL_MAX_BYTES",
+            )
+        } else {
+            Readiness::Ready
         }
     }
 
@@ -94,5 +98,32 @@ impl Health {
             uptime_s: uptime.as_secs(),
             problems,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publisher::by_hand::ByHand;
+
+    #[test]
+    fn calls_are_taken_from_the_start_to_the_drain_unless_the_journal_is_full() {
+        let (publisher, lane) = ByHand::publisher();
+        let draining = CancellationToken::new();
+        let health = Health::new(draining.clone(), Vec::new());
+        let says = |word: &str| match health.readiness(&publisher) {
+            Readiness::Ready => word == "ready",
+            Readiness::Not(why) => why.starts_with(word),
+        };
+        assert!(says("starting"));
+        health.set_ready();
+        assert!(says("ready"));
+        lane.set_full(true);
+        assert!(says("journal full"));
+        lane.set_full(false);
+        assert!(says("ready"));
+        draining.cancel();
+        lane.set_full(true);
+        assert!(says("draining"));
     }
 }

@@ -276,7 +276,7 @@ mod tests {
         for seq in seqs {
             call.number(Some(seq), &pcm(seq), 8_000, now);
         }
-        let json = crate::record::to_json(&call.end("stop", now).unwrap());
+        let json = crate::record::to_json(&call.end("stop", now).unwrap().record);
         End::read([(&b"data"[..], &json[..])]).unwrap()
     }
 

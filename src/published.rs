@@ -1,4 +1,5 @@
-//! Stream entries read back: the frame or the call's end that a consumer finds under `data`, or in fields of their own.
+//! Records read back: the frame or the call's end that a consumer finds under `data`, or in fields of their own; and what
+//! a call's metadata tells its next session.
 //!
 //! The counterpart of `record.rs`, which writes them; where entries come from (Redis, a journal) is the caller's affair, who
 //! brings their name and value pairs. Invariant: what is read here is whole; an entry that lacks a member is an error.
@@ -52,6 +53,23 @@ pub struct End {
     pub gaps: u64,
     /// Of the PCM bytes in order, as 8 lower-case hex digits.
     pub crc32: String,
+}
+
+/// The metadata of a call (4.5), as far as its next session asks for it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    tenant_id: String,
+    last_seq: u64,
+    #[serde(default)]
+    numbered: bool,
+}
+
+/// How far a client has numbered the audio of its call, as the call's metadata says; that of another tenant's call of
+/// the same name says nothing.
+pub fn numbered_up_to(metadata: &[u8], tenant_id: &str) -> Option<u64> {
+    let metadata: Metadata = serde_json::from_slice(metadata).ok()?;
+    (metadata.numbered && metadata.tenant_id == tenant_id).then_some(metadata.last_seq)
 }
 
 /// Why an entry is neither.

@@ -172,6 +172,23 @@ pub(crate) fn frame_published(progress: &Progress, seq: u64, frames: u64, bytes:
     );
 }
 
+pub(crate) fn audio_drops_began(progress: &Progress) {
+    error!(
+        interaction_id = progress.interaction_id,
+        tenant_id = progress.tenant_id,
+        "Redis is away and the journal is full; audio of this call is dropped until there is room"
+    );
+}
+
+pub(crate) fn audio_drops_ended(progress: &Progress, ms: u64) {
+    error!(
+        interaction_id = progress.interaction_id,
+        tenant_id = progress.tenant_id,
+        ms,
+        "Audio of this call was dropped; a gap event marks where"
+    );
+}
+
 pub fn bad_message(connection: &str, error: &str, total: u64) {
     warn!(
         connection,

@@ -4,6 +4,8 @@
 //! is last to leave a call without ending it waits a while for somebody to take it up, then ends it. Invariants: a
 //! call of one tenant and id has at most one session at a time; every session that began ends with one `call_end`.
 
+pub mod earlier;
+pub mod live_call;
 #[cfg(test)]
 mod tests;
 
@@ -11,22 +13,21 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use parking_lot::Mutex;
 
+use self::{
+    earlier::{Earlier, Remembered},
+    live_call::{Departure, Ended, LiveCall},
+};
 use crate::{
-    call::{About, Call, CallName, Numbered, Reason},
+    call::{Call, CallName, Reason},
     frame::{Now, Sender},
     intake::Heard,
-    publisher::{Outlet, Publisher, progress::Progress},
-    record::{
-        CallEvent, Detail,
-        frame::{FrameFacts, FrameNumbers, FramePattern},
-    },
-    telemetry,
+    publisher::{Publisher, progress::Progress},
 };
 
 /// All live calls.
@@ -35,6 +36,7 @@ pub struct Calls {
     publisher: Publisher,
     ack_interval: u64,
     live: Mutex<Live>,
+    frames_dropped: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -42,22 +44,8 @@ struct Live {
     calls: HashMap<CallName, Arc<LiveCall>>,
     /// Which tenant's call the metadata key of an id belongs to: the first one's.
     metadata_owners: HashMap<String, String>,
+    remembered: Remembered,
     last_session: u64,
-}
-
-/// One session and its way out.
-#[derive(Debug)]
-pub struct LiveCall {
-    call: Mutex<Call>,
-    outlet: Outlet,
-    progress: Arc<Progress>,
-    session: u64,
-    /// Connections that use it.
-    attached: AtomicUsize,
-    /// How often a connection has left it.
-    departures: AtomicUsize,
-    /// Another tenant's call has the same id and had it first, so its metadata stays.
-    owns_metadata: bool,
 }
 
 /// A call that was opened.
@@ -70,20 +58,13 @@ pub struct Opened {
     pub last_seq: Option<u64>,
 }
 
-/// A connection's leaving, by number.
-#[derive(Debug, Clone, Copy)]
-pub struct Departure(usize);
-
-/// The session has ended; audio that comes later belongs to a new one.
-#[derive(Debug)]
-pub struct Ended;
-
 impl Calls {
     pub fn new(publisher: Publisher, ack_interval: u64) -> Self {
         Self {
             publisher,
             ack_interval,
             live: Mutex::default(),
+            frames_dropped: AtomicU64::new(0),
         }
     }
 
@@ -95,6 +76,11 @@ impl Calls {
         self.len() == 0
     }
 
+    /// Pieces of audio that nothing could hold (5.4).
+    pub fn frames_dropped(&self) -> u64 {
+        self.frames_dropped.load(Ordering::Relaxed)
+    }
+
     pub fn publisher(&self) -> &Publisher {
         &self.publisher
     }
@@ -102,18 +88,19 @@ impl Calls {
     /// Begins a session of this call, or joins the live one.
     pub fn open(&self, name: &CallName, sender: Sender, now: Now) -> Option<Opened> {
         let mut live = self.live.lock();
-        if let Some(call) = live.calls.get(name) {
+        if let Some(call) = live.calls.get(name).cloned() {
             let state = call.call.lock();
             if !state.is_ended() {
                 call.attached.fetch_add(1, Ordering::Relaxed);
                 let last_seq = state.last_seq();
                 drop(state);
                 return Some(Opened {
-                    call: Arc::clone(call),
+                    call,
                     joined: true,
                     last_seq,
                 });
             }
+            live.remember(&state, &call, now);
         }
         let outlet = self.publisher.outlet(&name.interaction_id)?;
         let session = now.epoch_ms.max(live.last_session + 1);
@@ -128,8 +115,14 @@ impl Calls {
         } else {
             0
         };
+        let earlier = live.remembered.get(name, now.instant).cloned();
+        let mut call = Call::new(name.clone(), session, now);
+        if let Some(earlier) = &earlier {
+            call.go_on_at(earlier.last_seq.saturating_add(1));
+        }
         let call = Arc::new(LiveCall {
-            call: Mutex::new(Call::new(name.clone(), session, now)),
+            call: Mutex::new(call),
+            earlier,
             outlet,
             progress: Arc::new(Progress::new(
                 &name.tenant_id,
@@ -153,7 +146,7 @@ impl Calls {
     /// Ends the session, if it has not ended before.
     pub fn end(&self, live_call: &Arc<LiveCall>, reason: &Reason, now: Now) {
         if live_call.finish(reason, now) {
-            self.forget(live_call);
+            self.forget(live_call, now);
         }
     }
 
@@ -176,18 +169,33 @@ impl Calls {
                 return;
             }
         }
-        self.forget(live_call);
+        self.forget(live_call, now);
     }
 
-    fn forget(&self, live_call: &Arc<LiveCall>) {
-        let name = live_call.call.lock().name().clone();
+    /// Throws one piece of audio away, and sees to it that the session tells of it.
+    pub fn drop_audio(
+        &self,
+        live_call: &LiveCall,
+        heard: &Heard<'_>,
+        sample_rate: u32,
+        now: Now,
+    ) -> Result<(), Ended> {
+        live_call.drop_audio(heard, sample_rate, now)?;
+        self.frames_dropped.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn forget(&self, live_call: &Arc<LiveCall>, now: Now) {
         let mut live = self.live.lock();
+        let call = live_call.call.lock();
+        let name = call.name();
         if live
             .calls
-            .get(&name)
+            .get(name)
             .is_some_and(|known| Arc::ptr_eq(known, live_call))
         {
-            live.calls.remove(&name);
+            live.calls.remove(name);
+            live.remember(&call, live_call, now);
             if live_call.owns_metadata {
                 live.metadata_owners.remove(&name.interaction_id);
             }
@@ -203,162 +211,19 @@ impl Calls {
     }
 }
 
-impl LiveCall {
-    pub fn outlet(&self) -> &Outlet {
-        &self.outlet
-    }
-
-    pub fn progress(&self) -> &Progress {
-        &self.progress
-    }
-
-    pub fn session(&self) -> u64 {
-        self.session
-    }
-
-    pub fn started(&self) -> std::time::Instant {
-        self.call.lock().started()
-    }
-
-    pub fn last_seq(&self) -> Option<u64> {
-        self.call.lock().last_seq()
-    }
-
-    pub fn is_ended(&self) -> bool {
-        self.call.lock().is_ended()
-    }
-
-    /// Takes in a start's facts, and publishes its event if it is the session's first.
-    pub fn take_start(&self, about: &About, event: &Detail, now: Now) {
-        let mut call = self.call.lock();
-        if call.take_start(about) {
-            self.publish_event(&call, event, now);
-        }
-        self.write_metadata(&mut call, now);
-    }
-
-    /// A session without a start shows up too.
-    pub fn announce(&self, now: Now) {
-        self.write_metadata(&mut self.call.lock(), now);
-    }
-
-    pub fn event(&self, detail: &Detail, now: Now) {
-        self.publish_event(&self.call.lock(), detail, now);
-    }
-
-    pub fn take_stream_sid(&self, stream_sid: &str) {
-        self.call.lock().take_stream_sid(stream_sid);
-    }
-
-    /// What stands in every frame of this call from one connection's track.
-    pub fn pattern(
-        &self,
-        publisher: &Publisher,
-        sample_rate: u32,
-        stream_sid: Option<&str>,
-        track: Option<&str>,
-    ) -> FramePattern {
-        let call = self.call.lock();
-        let CallName {
-            tenant_id,
-            interaction_id,
-        } = call.name();
-        let facts = FrameFacts {
-            tenant_id,
-            interaction_id,
-            sample_rate,
-            session: self.session,
-            stream_sid,
-            track,
-        };
-        FramePattern::new(publisher.format(), &facts)
-    }
-
-    /// Publishes one piece of audio. It tells whether the audio was a repeat and was dropped.
-    pub fn publish(
-        &self,
-        heard: &Heard<'_>,
-        pattern: &FramePattern,
-        sample_rate: u32,
-        now: Now,
-    ) -> Result<bool, Ended> {
-        let mut call = self.call.lock();
-        if call.is_ended() {
-            return Err(Ended);
-        }
-        let Numbered::Frame { seq, gap } =
-            call.number(heard.seq, heard.audio.pcm, sample_rate, now)
-        else {
-            return Ok(false);
-        };
-        if let Some(gap) = gap {
-            self.publish_event(&call, &gap, now);
-        }
-        let numbers = FrameNumbers {
-            seq,
-            timestamp_ms: now.epoch_ms,
-            media_ms: heard.media_ms,
-        };
-        self.outlet
-            .frame(pattern, &numbers, &heard.audio, &self.progress);
-        if call.metadata_due(now) {
-            self.write_metadata(&mut call, now);
-        }
-        Ok(true)
-    }
-
-    /// One connection less. If that leaves a live session alone, [`Calls::end_abandoned`] wants the answer later.
-    pub fn detach(&self, now: Now) -> Option<Departure> {
-        let mut call = self.call.lock();
-        let departure = Departure(self.departures.fetch_add(1, Ordering::Relaxed) + 1);
-        let last = self.attached.fetch_sub(1, Ordering::Relaxed) == 1;
-        if call.is_ended() {
-            return None;
-        }
-        self.write_metadata(&mut call, now);
-        last.then_some(departure)
-    }
-
-    fn finish(&self, reason: &Reason, now: Now) -> bool {
-        let mut call = self.call.lock();
-        let reason = reason.to_string();
-        let Some(record) = call.end(&reason, now) else {
-            return false;
-        };
-        self.outlet.call_end(&record, &self.progress);
-        let (frames, gaps) = (record.frames, record.gaps);
-        telemetry::call_ended(
-            record.interaction_id,
-            record.tenant_id,
-            record.session,
-            &reason,
-            frames,
-            gaps,
-        );
-        self.write_metadata(&mut call, now);
-        self.outlet.leave(&self.progress);
-        true
-    }
-
-    fn publish_event(&self, call: &Call, detail: &Detail, now: Now) {
-        let CallName {
-            tenant_id,
-            interaction_id,
-        } = call.name();
-        let kind = detail.kind();
-        let event = CallEvent {
-            kind,
-            interaction_id,
-            tenant_id,
-            timestamp_ms: now.epoch_ms,
-            detail,
-        };
-        self.outlet.call_event(&event, &self.progress);
-    }
-
-    fn write_metadata(&self, call: &mut Call, now: Now) {
-        if self.owns_metadata {
-            self.outlet.metadata(&call.metadata(now), &self.progress);
+impl Live {
+    /// Keeps what the next session of an ended call asks for.
+    fn remember(&mut self, call: &Call, live_call: &LiveCall, now: Now) {
+        match call.last_seq() {
+            Some(last_seq) if call.is_numbered() => {
+                let progress = Arc::clone(&live_call.progress);
+                let earlier = Earlier { progress, last_seq };
+                self.remembered
+                    .insert(call.name(), call.session(), earlier, now.instant);
+            }
+            Some(_) => self.remembered.remove(call.name()),
+            // What it had inherited still holds.
+            None => {}
         }
     }
 }

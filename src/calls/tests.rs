@@ -1,6 +1,6 @@
 //! Who joins which session, and that each ends once (3.10).
 
-use super::{Calls, LiveCall};
+use super::{Calls, live_call::LiveCall};
 use crate::{
     call::{CallName, Reason},
     frame::{Now, Sender},

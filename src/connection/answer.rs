@@ -23,19 +23,19 @@ where
         if matches!(self.phase, Phase::Closing | Phase::Gone) {
             return;
         }
-        self.answer_calls(ack_after);
+        self.answer_calls(ack_after, now);
         if let Phase::Finishing { shutting_down } = self.phase
             && self.partings.is_empty()
             && self
                 .current
                 .as_ref()
-                .is_none_or(|current| current.call.progress().is_finished())
+                .is_none_or(|current| current.is_answered())
         {
             self.close_finished(shutting_down, now);
         }
     }
 
-    pub(super) fn answer_calls(&mut self, ack_after: u64) {
+    pub(super) fn answer_calls(&mut self, ack_after: u64, now: Now) {
         if !self.is_custom() {
             return;
         }
@@ -44,15 +44,16 @@ where
             parting.answer(
                 &mut self.socket,
                 if finished { ANY_NEWS } else { ack_after },
+                now,
             );
-            if !finished {
+            if !parting.is_answered() {
                 return;
             }
             self.socket.settle_ack();
             self.partings.pop_front();
         }
         if let Some(current) = &mut self.current {
-            current.answer(&mut self.socket, ack_after);
+            current.answer(&mut self.socket, ack_after, now);
         }
     }
 
@@ -70,20 +71,29 @@ where
 }
 
 impl Current {
-    fn answer<S>(&mut self, socket: &mut Socket<S>, ack_after: u64)
+    /// Whether there is nothing left to tell its client.
+    fn is_answered(&self) -> bool {
+        self.starting.is_none() && self.call.progress().is_finished()
+    }
+
+    fn answer<S>(&mut self, socket: &mut Socket<S>, ack_after: u64, now: Now)
     where
         S: Stream<Item = Result<WsMessage, axum::Error>>
             + Sink<WsMessage, Error = axum::Error>
             + Unpin,
     {
-        let progress = self.call.progress();
-        if let Some(starting) = &self.starting
-            && starting.after.is_none_or(|seq| progress.is_durable(seq))
-        {
-            let next_seq = starting.after.map_or(1, |seq| seq.saturating_add(1));
+        if let Some(starting) = &self.starting {
+            // Its acks wait as well: a client that hears the answer first knows what they are about.
+            let Some(next_seq) = starting.next_seq() else {
+                return;
+            };
+            // A client that numbers and did not wait for the answer has said itself where it goes on.
+            let next_seq = self.call.goes_on_at().unwrap_or(next_seq);
             socket.send_text(reply::started(&self.opening.name.interaction_id, next_seq));
             self.starting = None;
+            self.call.announce_at(next_seq, now);
         }
+        let progress = self.call.progress();
         let next = match self.acked {
             Some(acked) => acked.saturating_add(ack_after),
             // A client may count from 0.

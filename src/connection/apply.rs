@@ -5,10 +5,10 @@ use std::time::Duration;
 use axum::extract::ws::Message as WsMessage;
 use futures_util::{Sink, Stream};
 
-use super::{Connection, Current, Phase, Starting, answer::ANY_NEWS, timing::Due};
+use super::{Connection, Current, Phase, answer::ANY_NEWS, starting::Starting, timing::Due};
 use crate::{
     call::Reason,
-    calls::Ended,
+    calls::live_call::Ended,
     dialect::reply::{self, ErrorCode, close},
     frame::{Now, Sender},
     intake::{Effect, Heard, Message, Opening, Refusal},
@@ -77,9 +77,13 @@ where
             }
         }
         let Some(current) = &self.current else { return };
-        match current.opening.start.as_deref() {
-            Some((about, event)) => current.call.take_start(about, event, now),
-            None => current.call.announce(now),
+        let start = current.opening.start.as_deref();
+        if let Some((about, event)) = start {
+            current.call.take_start(about, event, now);
+        }
+        // The metadata may say where a custom client goes on: it is read before it is written over, see `answer.rs`.
+        if start.is_none() || !self.is_custom() {
+            current.call.announce(now);
         }
     }
 
@@ -162,6 +166,8 @@ where
     }
 
     fn try_publish(&mut self, heard: &Heard<'_>, now: Now) -> Result<(), Ended> {
+        let lane = self.current.as_ref().map(|current| current.call.outlet());
+        let sheds = lane.is_some_and(|lane| self.sheds(lane));
         let Some(current) = &mut self.current else {
             return Ok(());
         };
@@ -173,6 +179,10 @@ where
             }
         }
         let sample_rate = self.intake.sample_rate();
+        if sheds {
+            let calls = &self.shared.calls;
+            return calls.drop_audio(&current.call, heard, sample_rate, now);
+        }
         if current.patterns.len() <= heard.track {
             current.patterns.resize_with(heard.track + 1, || None);
         }
@@ -191,8 +201,12 @@ where
 
     fn note_started(&mut self) {
         if let Some(current) = &mut self.current {
-            let after = current.call.last_seq();
-            current.starting = Some(Starting { after });
+            let seeks = matches!(current.starting.as_deref(), Some(Starting::Sought(_)));
+            if seeks && current.call.last_seq().is_none() {
+                return;
+            }
+            let starting = Starting::of(&current.call, self.shared.calls.publisher());
+            current.starting = Some(Box::new(starting));
         }
     }
 
@@ -220,14 +234,14 @@ where
 
     pub(super) fn fail(&mut self, refusal: &Refusal, now: Now) {
         telemetry::connection_warning(self.intake.connection_id(), &refusal.message);
-        self.answer_calls(ANY_NEWS);
+        self.answer_calls(ANY_NEWS, now);
         self.socket
             .send_text(reply::error(refusal.code, &refusal.message));
         self.close(refusal.code.close_code(), refusal.code.name(), now);
     }
 
     pub(super) fn close(&mut self, code: u16, reason: &str, now: Now) {
-        self.answer_calls(ANY_NEWS);
+        self.answer_calls(ANY_NEWS, now);
         self.socket.send_close(code, reason);
         self.closed = (code, reason.to_owned().into());
         self.phase = Phase::Closing;

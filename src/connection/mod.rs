@@ -1,12 +1,13 @@
 //! One WebSocket from upgrade to end: waits for one thing at a time, and applies it.
 //!
 //! What is said on it is understood by `intake/`, numbered and published by `calls.rs`; here are the socket, the
-//! timers and the waiting. Invariants: a lane without room stops the reading, nothing else does; whatever way a
-//! connection ends, its call is ended or left to be taken up.
+//! timers and the waiting. Invariants: a lane without room stops the reading, nothing else does, and not where audio is
+//! dropped because waiting would be in vain; whatever way a connection ends, its call is ended or left to be taken up.
 
 mod answer;
 mod apply;
 mod socket;
+mod starting;
 #[cfg(test)]
 mod tests;
 mod timing;
@@ -22,13 +23,14 @@ use tokio::sync::watch;
 use self::{
     answer::ANY_NEWS,
     socket::{Incoming, Socket},
+    starting::Starting,
     timing::Timing,
 };
 use crate::{
     call::Reason,
-    calls::{Calls, LiveCall},
+    calls::{Calls, live_call::LiveCall},
     clock,
-    frame::Now,
+    frame::{Now, Sender},
     intake::{Facts, Intake, Message, Opening},
     payload::Scratch,
     publisher::Outlet,
@@ -78,18 +80,12 @@ struct Current {
     opening: Opening,
     progress: watch::Receiver<()>,
     /// The client waits to hear from where to go on.
-    starting: Option<Starting>,
+    starting: Option<Box<Starting>>,
     /// The newest frame that its client knows to be durable.
     acked: Option<u64>,
     patterns: Vec<Option<FramePattern>>,
     /// Of the intake, when the patterns were made.
     generation: u32,
-}
-
-/// The client is to go on after this frame, once it is durable; from the beginning if there is none.
-#[derive(Debug)]
-struct Starting {
-    after: Option<u64>,
 }
 
 /// How far a connection has come.
@@ -181,7 +177,7 @@ where
                 timer.as_mut().reset(due.into());
             }
             let reading = self.may_read();
-            let room = self.full_outlet();
+            let (room, sender) = (self.full_outlet(), self.intake.sender());
             // An Exotel peer is told nothing, so until its end there is nothing to hear of its progress.
             let listening = self.is_custom() || self.phase != Phase::Open;
             let Self {
@@ -196,7 +192,7 @@ where
                 biased;
                 incoming = poll_fn(|cx| socket.poll(cx, reading)) => Wake::Incoming(incoming),
                 () = told(watched), if listening => Wake::Progress,
-                () = wait_for_room(room.as_ref()), if room.is_some() => Wake::Room,
+                () = wait_for_room(room.as_ref(), sender), if room.is_some() => Wake::Room,
                 () = &mut timer => Wake::Timer,
                 () = &mut closing, if !told_to_close => Wake::Shutdown,
             };
@@ -225,10 +221,15 @@ where
         self.full_outlet().is_none() && self.partings.len() < PARTINGS_MAX
     }
 
-    /// The lane of the current call, if it has no room.
+    /// The lane of the current call, if it is to be waited for.
     fn full_outlet(&self) -> Option<Outlet> {
         let outlet = self.current.as_ref()?.call.outlet();
-        (!outlet.has_room()).then(|| outlet.clone())
+        (!outlet.has_room() && !self.sheds(outlet)).then(|| outlet.clone())
+    }
+
+    /// Whether audio is to be dropped: a custom client keeps what was not acked, Exotel keeps nothing (5.4).
+    fn sheds(&self, outlet: &Outlet) -> bool {
+        outlet.sheds() && !self.is_custom()
     }
 
     /// Takes this message and those that are there already, up to a fair share.
@@ -297,17 +298,22 @@ where
 }
 
 async fn told(current: Option<&mut Box<Current>>) {
-    if let Some(current) = current
-        && current.progress.changed().await.is_ok()
-    {
-        return;
+    let Some(current) = current else {
+        return std::future::pending().await;
+    };
+    match &mut current.starting {
+        // Nothing else is told before a start is answered, and the news meanwhile are kept.
+        Some(starting) => starting.news().await,
+        // Who sends them lives as long as the call.
+        None => current.progress.changed().await.unwrap_or_default(),
     }
-    std::future::pending::<()>().await;
 }
 
-async fn wait_for_room(outlet: Option<&Outlet>) {
-    if let Some(outlet) = outlet {
-        outlet.wait_for_room().await;
+async fn wait_for_room(outlet: Option<&Outlet>, sender: Sender) {
+    match (outlet, sender) {
+        (Some(outlet), Sender::Custom) => outlet.wait_for_room().await,
+        (Some(outlet), Sender::Exotel) => outlet.wait_for_room_or_shed().await,
+        (None, _) => {}
     }
 }
 

@@ -108,11 +108,16 @@ where
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), axum::Error>> {
         loop {
-            if self.outgoing.is_empty() && !self.unflushed {
+            if self.outgoing.is_empty() {
+                if self.unflushed {
+                    ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+                    self.unflushed = false;
+                }
+                // No sooner than all before it has left: until then a newer ack may take its place.
                 self.push_ack();
             }
             if self.outgoing.is_empty() {
-                break;
+                return Poll::Ready(Ok(()));
             }
             ready!(Pin::new(&mut self.inner).poll_ready(cx))?;
             if let Some(message) = self.outgoing.pop_front() {
@@ -120,11 +125,6 @@ where
                 self.unflushed = true;
             }
         }
-        if self.unflushed {
-            ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
-            self.unflushed = false;
-        }
-        Poll::Ready(Ok(()))
     }
 
     fn push_ack(&mut self) {

@@ -66,23 +66,34 @@ impl ByHand {
         }
     }
 
+    pub(crate) fn set_full(&self, full: bool) {
+        self.lane.set_full(full);
+    }
+
     pub(crate) fn confirm_all(&mut self) {
         self.confirm(usize::MAX);
     }
 }
 
-/// `frame 1`, `dtmf i`, `end stop 3 i`, `active i`.
+/// `frame 1`, `dtmf i`, `gap 3-4 40 client i`, `end stop 3 i`, `end stop 3 1 gaps i`, `active i`.
 fn describe(batch: &Batch, index: usize) -> String {
     let json = json(batch.command(index));
     let text = |name: &str| json[name].as_str().unwrap_or("?").to_owned();
     match &batch.entries[index].what {
         What::Frame { seq, .. } => format!("frame {seq}"),
-        What::CallEnd { .. } => format!(
-            "end {} {} {}",
-            text("reason"),
-            json["frames"],
-            text("interaction_id")
-        ),
+        What::CallEnd { .. } => {
+            let gaps = match json["gaps"].as_u64() {
+                Some(0) | None => String::new(),
+                Some(gaps) => format!("{gaps} gaps "),
+            };
+            let (reason, call) = (text("reason"), text("interaction_id"));
+            format!("end {reason} {} {gaps}{call}", json["frames"])
+        }
+        What::CallEvent(_) if json["type"] == "gap" => {
+            let (from, to, ms) = (&json["from_seq"], &json["to_seq"], &json["ms"]);
+            let (reason, call) = (text("reason"), text("interaction_id"));
+            format!("gap {from}-{to} {ms} {reason} {call}")
+        }
         What::CallEvent(_) => format!("{} {}", text("type"), text("interaction_id")),
         What::Metadata(_) => format!("{} {}", text("status"), text("interactionId")),
         What::Journaled { .. } | What::Chore => "?".to_owned(),

@@ -232,6 +232,16 @@ impl Publisher {
         health
     }
 
+    /// What Redis has as the metadata of a call (4.5), if it can be had.
+    pub async fn metadata_of(&self, _interaction_id: &str) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Whether a lane can neither deliver nor keep what comes (5.4).
+    pub fn is_full(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.is_full())
+    }
+
     /// No record will come any more.
     pub fn close(&self) {
         self.lanes.iter().for_each(|lane| lane.close());
@@ -286,6 +296,24 @@ impl Outlet {
     /// Nothing is lost by dropping it.
     pub async fn wait_for_room(&self) {
         self.0.wait_for_room().await;
+    }
+
+    /// Whether the lane can neither deliver nor keep what comes (5.4).
+    pub fn is_full(&self) -> bool {
+        self.0.is_full()
+    }
+
+    /// Whether audio of senders that cannot wait is to be dropped.
+    pub fn sheds(&self) -> bool {
+        self.0.sheds()
+    }
+
+    /// Returns once the lane takes more, or sheds.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost by dropping it.
+    pub async fn wait_for_room_or_shed(&self) {
+        self.0.wait_for_room_or_shed().await;
     }
 }
 

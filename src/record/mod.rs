@@ -135,6 +135,8 @@ pub struct Metadata<'a> {
     pub last_seq: u64,
     pub session: u64,
     pub paused: bool,
+    /// `last_seq` is the client's own number (3.8).
+    pub numbered: bool,
 }
 
 /// Appends one field and its value as RESP bulk strings.

@@ -59,7 +59,7 @@ async fn health(State(gate): State<Arc<Gate>>) -> Response {
 }
 
 async fn ready(State(gate): State<Arc<Gate>>) -> Response {
-    match gate.health.readiness() {
+    match gate.health.readiness(gate.connections.calls.publisher()) {
         Readiness::Ready => json_answer(StatusCode::OK, &json!({"ready": true})),
         Readiness::Not(reason) => json_answer(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -3,13 +3,15 @@
 use serde_json::json;
 
 use crate::{
+    caller::{Caller, Socket},
     conversation::{
         assert_proves, assert_run, audio, begin, begin_simple, frame, media, numbered,
         simple_start, speak, start, start_with, stop,
     },
     keys,
-    rig::Rig,
-    wait::{MOMENT, never},
+    redis::Redis,
+    rig::{Rig, setup},
+    wait::{MOMENT, never, until},
 };
 
 // 3.10, trap 13: a reconnect within 5 s continues the session's seq; there is one end.
@@ -109,6 +111,98 @@ async fn a_numbering_client_resumes() {
     let end = rig.redis.wait_for_end("numbers").await;
     assert_run(&rig.redis.frames_of("numbers").await, 1, 1, 9);
     assert_eq!(end["gaps"], 0);
+}
+
+/// A session of one call with the client's numbers, from `first` to `last`, to its end.
+async fn numbered_session(socket: &mut Socket, first: u64, last: u64) {
+    for seq in first..=last {
+        socket.json(&numbered(seq, &frame(seq))).await;
+    }
+    socket.json(&json!({"event": "end"})).await;
+    let rest = socket.rest().await;
+    assert_eq!(rest.code, Some(1000), "{rest:?}");
+}
+
+// 3.8, 3.10: a new session goes on with the client's numbers, one after the last known to be durable.
+#[tokio::test]
+async fn a_new_session_goes_on_with_the_clients_numbers() {
+    let rig = Rig::with(&[]).await;
+    for (first, last) in [(1, 4), (5, 7)] {
+        let mut socket = rig.custom().await;
+        let answer = begin_simple(&mut socket, "goes-on").await;
+        assert_eq!(answer["next_seq"], first);
+        numbered_session(&mut socket, first, last).await;
+    }
+    let frames = rig.redis.wait_for_frames("goes-on", 7).await;
+    assert_run(&frames, 1, 1, 7);
+    assert!(frames[4].session > frames[3].session);
+    let ends = rig.redis.ends_of("goes-on").await;
+    assert!(ends.iter().all(|end| end["gaps"] == 0), "{ends:?}");
+    until("the last number in the metadata", async || {
+        let metadata = rig.redis.metadata("goes-on").await?;
+        let numbered = metadata["numbered"] == true && metadata["lastSeq"] == 7;
+        (numbered && metadata["status"] == "ended").then_some(())
+    })
+    .await;
+}
+
+// 3.10: whoever counts from 1 again loses nothing by it.
+#[tokio::test]
+async fn a_client_may_count_anew_in_a_new_session() {
+    let rig = Rig::with(&[]).await;
+    for next_seq in [1, 5] {
+        let mut socket = rig.custom().await;
+        let answer = begin_simple(&mut socket, "counts-anew").await;
+        assert_eq!(answer["next_seq"], next_seq);
+        numbered_session(&mut socket, 1, 4).await;
+    }
+    let frames = rig.redis.wait_for_frames("counts-anew", 8).await;
+    assert_run(&frames[..4], 1, 1, 4);
+    assert_run(&frames[4..], 1, 1, 4);
+}
+
+// 3.8, 4.5: the same after a restart of the service: then the metadata in Redis says how far the client was.
+#[tokio::test]
+
+async fn a_new_session_goes_on_after_a_restart_of_the_service() {
+    let mut rig = Rig::with(&[]).await;
+    let mut socket = rig.custom().await;
+    begin_simple(&mut socket, "restarted").await;
+    numbered_session(&mut socket, 1, 4).await;
+    // A session that brought no audio forgets nothing.
+    for _ in 0..2 {
+        rig.service.terminate();
+        assert_eq!(rig.service.exit().await.code(), Some(0));
+        rig.service = setup(&rig.redis, &[]).start().await;
+        let mut socket = rig.custom().await;
+        assert_eq!(begin_simple(&mut socket, "restarted").await["next_seq"], 5);
+        socket.json(&json!({"event": "end"})).await;
+        socket.rest().await;
+    }
+    let mut socket = rig.custom().await;
+    assert_eq!(begin_simple(&mut socket, "restarted").await["next_seq"], 5);
+    numbered_session(&mut socket, 5, 6).await;
+    assert_run(&rig.redis.wait_for_frames("restarted", 6).await, 1, 1, 6);
+
+    let theirs = keys::token_with(&[("tenant_id", json!("globex"))]);
+    let mut socket = rig.caller().bearer(&theirs).connect().await;
+    let start = json!({"event": "start", "interaction_id": "restarted"});
+    socket.json(&start).await;
+    assert_eq!(socket.next_json().await["next_seq"], 1, "another tenant's");
+}
+
+// 3.8: with Redis away the answer takes a moment, the audio does not.
+#[tokio::test]
+async fn a_start_is_answered_although_redis_is_away() {
+    let mut redis = Redis::absent();
+    let service = setup(&redis, &[]).start().await;
+    let mut socket = Caller::to(&service).bearer(&keys::token()).connect().await;
+    assert_eq!(begin_simple(&mut socket, "no-redis").await["next_seq"], 1);
+    for n in 1..=3 {
+        socket.json(&audio(&frame(n))).await;
+    }
+    redis.revive().await;
+    assert_run(&redis.wait_for_frames("no-redis", 3).await, 1, 1, 3);
 }
 
 // 3.10: after the end the same call is a new session, larger, counted from 1.

@@ -82,6 +82,7 @@ async fn a_client_that_reads_no_acks_is_heard_all_the_same() {
             .count();
         stage.lane.confirm_all();
     }
+    settle().await;
     assert_eq!(frames, 500);
     peer.heard();
     peer.take_only(usize::MAX);

@@ -2,7 +2,9 @@
 
 mod answers;
 mod ends;
+mod full;
 mod leaving;
+mod resuming;
 
 use std::{
     num::NonZeroU64,
@@ -115,6 +117,14 @@ impl Peer {
             self.send(WsMessage::Binary(vec![0; 320].into())).await;
         }
         settle().await;
+    }
+
+    /// Audio with the client's own number.
+    async fn number(&self, seq: u64) {
+        self.say(&format!(
+            r#"{{"event":"audio","seq":{seq},"data":"AAAAAA=="}}"#
+        ))
+        .await;
     }
 
     async fn send(&self, message: WsMessage) {

@@ -4,6 +4,9 @@
 //! connection belongs to which session is `calls.rs`'s. Invariants: a sequence number is never given twice, and a
 //! session ends once.
 
+#[cfg(test)]
+mod tests;
+
 use std::{fmt, time::Instant};
 
 use crate::{
@@ -70,12 +73,18 @@ pub struct Call {
     started_ms: u64,
     first_seq: u64,
     last_seq: Option<u64>,
+    /// Whether the client gave a number of its own.
+    numbered: bool,
+    /// Where a client that numbers goes on after earlier sessions of the call; 1 where none is known.
+    goes_on_at: u64,
     frames: u64,
     bytes: u64,
     gaps: u64,
     audio_ns: u64,
     crc: crc32fast::Hasher,
     last_frame_ns: u64,
+    /// Play time of the audio that was dropped since the newest frame.
+    dropped_ns: Option<u64>,
     last_activity_ms: u64,
     metadata_ms: Option<u64>,
     start_told: bool,
@@ -85,10 +94,18 @@ pub struct Call {
 /// What became of a piece of audio.
 #[derive(Debug, PartialEq)]
 pub enum Numbered {
-    /// It is the frame with this number; numbers before it may be missing.
+    /// It is the frame with this number; audio before it may be missing.
     Frame { seq: u64, gap: Option<Detail> },
     /// The sender repeated itself; the audio is to be dropped.
     Duplicate,
+}
+
+/// What a session leaves at its end.
+#[derive(Debug)]
+pub struct Last<'a> {
+    /// Audio that is missing after its last frame.
+    pub gap: Option<Detail>,
+    pub record: CallEnd<'a>,
 }
 
 impl Call {
@@ -101,12 +118,15 @@ impl Call {
             started_ms: now.epoch_ms,
             first_seq: 0,
             last_seq: None,
+            numbered: false,
+            goes_on_at: 1,
             frames: 0,
             bytes: 0,
             gaps: 0,
             audio_ns: 0,
             crc: crc32fast::Hasher::new(),
             last_frame_ns: 0,
+            dropped_ns: None,
             last_activity_ms: now.epoch_ms,
             metadata_ms: None,
             start_told: false,
@@ -133,6 +153,16 @@ impl Call {
     /// Number of the newest frame, if there is one.
     pub fn last_seq(&self) -> Option<u64> {
         self.last_seq
+    }
+
+    /// Whether its frames have the client's own numbers.
+    pub fn is_numbered(&self) -> bool {
+        self.numbered
+    }
+
+    /// Learns where a client that numbers goes on. It is told so; the numbers are its own all the same.
+    pub fn go_on_at(&mut self, next_seq: u64) {
+        self.goes_on_at = next_seq;
     }
 
     /// Takes in what a start said; what it left out stays as it was. Tells whether this was the session's first
@@ -171,34 +201,62 @@ impl Call {
         if self.last_seq.is_some_and(|last| seq <= last) {
             return Numbered::Duplicate;
         }
-        let gap = (self.last_seq.is_some() && seq > next).then(|| {
-            self.gaps += 1;
-            let ms = (seq - next).saturating_mul(self.last_frame_ns) / NS_PER_MS;
-            Detail::Gap {
-                from_seq: next,
-                to_seq: seq - 1,
-                ms,
-                reason: "client",
-            }
-        });
-        if self.last_seq.is_none() {
+        let gap = if self.last_seq.is_some() {
+            self.take_gap(next, seq)
+        } else {
+            // Whatever number comes first, none is missing before it.
             self.first_seq = seq;
-        }
+            self.take_gap(seq, seq)
+        };
         self.last_seq = Some(seq);
+        self.numbered |= given.is_some();
         self.frames += 1;
         self.bytes += pcm.len() as u64;
         self.crc.update(pcm);
-        self.last_frame_ns =
-            (pcm.len() as u64 / 2).saturating_mul(NS_PER_S) / u64::from(sample_rate.max(1));
+        self.last_frame_ns = play_ns(pcm.len(), sample_rate);
         self.audio_ns = self.audio_ns.saturating_add(self.last_frame_ns);
         self.last_activity_ms = now.epoch_ms;
         Numbered::Frame { seq, gap }
+    }
+
+    /// Counts audio that nothing could hold: it gets no number, and what comes next tells of it. Tells whether it is the
+    /// first since the newest frame.
+    pub fn drop_audio(&mut self, pcm_bytes: usize, sample_rate: u32, now: Now) -> bool {
+        let before = self.dropped_ns;
+        let dropped_ns = before
+            .unwrap_or(0)
+            .saturating_add(play_ns(pcm_bytes, sample_rate));
+        self.dropped_ns = Some(dropped_ns);
+        self.last_activity_ms = now.epoch_ms;
+        before.is_none()
+    }
+
+    /// What is missing before the frame `seq` where `next` was to come, if anything is.
+    fn take_gap(&mut self, next: u64, seq: u64) -> Option<Detail> {
+        let (ns, reason) = match self.dropped_ns.take() {
+            // Numbers that are missing as well belong to the audio that was dropped.
+            Some(ns) => (ns, JOURNAL_FULL),
+            None if seq > next => ((seq - next).saturating_mul(self.last_frame_ns), "client"),
+            None => return None,
+        };
+        self.gaps += 1;
+        Some(Detail::Gap {
+            from_seq: next,
+            to_seq: seq.saturating_sub(1),
+            ms: whole_ms(ns),
+            reason,
+        })
     }
 
     /// Whether the metadata of 4.5 should be written again.
     pub fn metadata_due(&self, now: Now) -> bool {
         self.metadata_ms
             .is_none_or(|written| now.epoch_ms.saturating_sub(written) >= METADATA_EVERY_MS)
+    }
+
+    /// Whether there was anything to say of it yet: until then the metadata is that of an earlier session.
+    pub fn is_shown(&self) -> bool {
+        self.metadata_ms.is_some() || self.last_seq.is_some()
     }
 
     pub fn metadata(&mut self, now: Now) -> Metadata<'_> {
@@ -212,19 +270,23 @@ impl Call {
             start_time: self.started_ms,
             status: if self.ended { "ended" } else { "active" },
             last_activity: self.last_activity_ms,
-            last_seq: self.last_seq.unwrap_or(0),
+            // What a session without audio has inherited is not forgotten by it.
+            last_seq: self.last_seq.unwrap_or(self.goes_on_at.saturating_sub(1)),
             session: self.session,
             paused: false,
+            numbered: self.numbered || (self.last_seq.is_none() && self.goes_on_at > 1),
         }
     }
 
-    /// Ends the session: its last record, or nothing if it has ended before.
-    pub fn end<'a>(&'a mut self, reason: &'a str, now: Now) -> Option<CallEnd<'a>> {
+    /// Ends the session: its last records, or nothing if it has ended before.
+    pub fn end<'a>(&'a mut self, reason: &'a str, now: Now) -> Option<Last<'a>> {
         if std::mem::replace(&mut self.ended, true) {
             return None;
         }
+        let next = self.last_seq.map_or(1, |last| last.saturating_add(1));
+        let gap = self.take_gap(next, next);
         let wall = now.instant.saturating_duration_since(self.started);
-        Some(CallEnd {
+        let record = CallEnd {
             interaction_id: &self.name.interaction_id,
             tenant_id: &self.name.tenant_id,
             call_sid: self.about.call_sid.as_deref(),
@@ -237,136 +299,28 @@ impl Call {
             first_seq: self.first_seq,
             last_seq: self.last_seq.unwrap_or(0),
             bytes: self.bytes,
-            duration_ms: (self.audio_ns + NS_PER_MS / 2) / NS_PER_MS,
+            duration_ms: whole_ms(self.audio_ns),
             wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
             gaps: self.gaps,
             crc32: format!("{:08x}", self.crc.clone().finalize()),
-        })
+        };
+        Some(Last { gap, record })
     }
 }
+
+fn play_ns(pcm_bytes: usize, sample_rate: u32) -> u64 {
+    (pcm_bytes as u64 / 2).saturating_mul(NS_PER_S) / u64::from(sample_rate.max(1))
+}
+
+fn whole_ms(ns: u64) -> u64 {
+    ns.saturating_add(NS_PER_MS / 2) / NS_PER_MS
+}
+
+/// Why audio is missing: neither Redis nor the journal could take it (5.4).
+pub const JOURNAL_FULL: &str = "journal_full";
 
 const NS_PER_S: u64 = 1_000_000_000;
 const NS_PER_MS: u64 = 1_000_000;
 
 /// The contract says at least every 5 s while audio comes; a second less leaves room for slow senders.
 const METADATA_EVERY_MS: u64 = 4000;
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a test needs some instant to start from"
-    )]
-    fn now(epoch_ms: u64) -> Now {
-        Now {
-            instant: Instant::now(),
-            epoch_ms,
-        }
-    }
-
-    fn call() -> Call {
-        let name = CallName {
-            tenant_id: "t".into(),
-            interaction_id: "i".into(),
-        };
-        Call::new(name, 7, now(1000))
-    }
-
-    #[test]
-    fn the_manifest_says_what_was_numbered() {
-        let mut call = call();
-        for _ in 0..3 {
-            assert!(matches!(
-                call.number(None, &[1, 2, 3, 4], 8000, now(1020)),
-                Numbered::Frame { gap: None, .. }
-            ));
-        }
-        let end = call.end("stop", now(1100)).unwrap();
-        assert_eq!(
-            (end.frames, end.first_seq, end.last_seq, end.bytes, end.gaps),
-            (3, 1, 3, 12, 0)
-        );
-        assert_eq!(
-            end.crc32,
-            format!(
-                "{:08x}",
-                crc32fast::hash(&[1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4])
-            )
-        );
-        assert_eq!(call.end("stop", now(1100)).map(|end| end.frames), None);
-        assert!(call.is_ended());
-    }
-
-    #[test]
-    fn the_sample_count_makes_the_duration() {
-        let mut call = call();
-        for _ in 0..50 {
-            call.number(None, &[0; 320], 8000, now(0));
-        }
-        call.number(None, &[0; 960], 24000, now(0));
-        assert_eq!(call.end("x", now(0)).unwrap().duration_ms, 1020);
-    }
-
-    #[test]
-    fn a_client_that_numbers_is_taken_at_its_word() {
-        let mut call = call();
-        let mut give = |seq| call.number(seq, &[0; 320], 8000, now(0));
-        assert_eq!(give(Some(5)), Numbered::Frame { seq: 5, gap: None });
-        assert_eq!(give(Some(5)), Numbered::Duplicate);
-        assert_eq!(give(Some(4)), Numbered::Duplicate);
-        let gap = Detail::Gap {
-            from_seq: 6,
-            to_seq: 8,
-            ms: 60,
-            reason: "client",
-        };
-        assert_eq!(
-            give(Some(9)),
-            Numbered::Frame {
-                seq: 9,
-                gap: Some(gap)
-            }
-        );
-        assert_eq!(give(None), Numbered::Frame { seq: 10, gap: None });
-        let end = call.end("end", now(0)).unwrap();
-        assert_eq!(
-            (end.frames, end.first_seq, end.last_seq, end.gaps),
-            (3, 5, 10, 1)
-        );
-    }
-
-    #[test]
-    fn metadata_is_due_at_first_and_then_every_few_seconds() {
-        let mut call = call();
-        assert!(call.metadata_due(now(1000)));
-        assert_eq!(call.metadata(now(1000)).status, "active");
-        assert!(!call.metadata_due(now(4999)));
-        assert!(call.metadata_due(now(5000)));
-        call.end("stop", now(5000));
-        assert_eq!(call.metadata(now(5000)).status, "ended");
-    }
-
-    proptest! {
-        #[test]
-        fn numbers_only_rise_and_frames_plus_duplicates_are_all(given in proptest::collection::vec(proptest::option::of(0..30_u64), 0..60)) {
-            let mut call = call();
-            let (mut frames, mut duplicates, mut last) = (0, 0, None);
-            for seq in &given {
-                match call.number(*seq, &[0, 0], 8000, now(0)) {
-                    Numbered::Frame { seq, .. } => {
-                        prop_assert!(last.is_none_or(|last| seq > last));
-                        last = Some(seq);
-                        frames += 1;
-                    }
-                    Numbered::Duplicate => duplicates += 1,
-                }
-            }
-            prop_assert_eq!(frames + duplicates, given.len());
-            prop_assert_eq!(call.end("end", now(0)).unwrap().frames, frames as u64);
-        }
-    }
-}

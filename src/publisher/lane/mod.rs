@@ -2,7 +2,8 @@
 //!
 //! The owner is `redis_lane.rs` or `journal_lane.rs`. When [`QUEUE_BYTES_MAX`] are not yet confirmed the lane has no
 //! room: sessions then **wait** with reading their sockets, so that TCP slows the senders down; what they have read
-//! already is always taken, one message per connection. Invariant: commands of one session leave in the order in
+//! already is always taken, one message per connection. When it is full as well, waiting is of no use, and sessions whose
+//! senders cannot wait **shed** their audio (5.4). Invariant: commands of one session leave in the order in
 //! which they were appended.
 
 use std::{
@@ -185,9 +186,22 @@ impl Lane {
     /// # Cancel safety
     /// Nothing is lost by dropping it.
     pub(super) async fn wait_for_room(&self) {
+        self.wait_until(Self::has_room).await;
+    }
+
+    /// Returns once there is room, or no use in waiting for it.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost by dropping it.
+    pub(super) async fn wait_for_room_or_shed(&self) {
+        self.wait_until(|lane| lane.has_room() || lane.sheds())
+            .await;
+    }
+
+    async fn wait_until(&self, enough: impl Fn(&Self) -> bool) {
         loop {
             let room = self.room.notified();
-            if self.has_room() {
+            if enough(self) {
                 return;
             }
             room.await;
@@ -202,6 +216,13 @@ impl Lane {
         if self.full.swap(full, Ordering::Relaxed) != full {
             self.room.notify_waiters();
         }
+    }
+
+    /// Whether audio is to be dropped that cannot wait. Where even the records of calls, which are never dropped, have
+    /// filled as much again, sockets wait all the same: nobody may make us keep more and more.
+    pub(super) fn sheds(&self) -> bool {
+        self.is_full()
+            && (QUEUE_BYTES_MAX..2 * QUEUE_BYTES_MAX).contains(&self.queued.load(Ordering::Relaxed))
     }
 
     /// Everything appended so far.
@@ -273,88 +294,4 @@ impl Lane {
 pub(super) const QUEUE_BYTES_MAX: usize = 4 << 20;
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::record::frame::{FrameFacts, FrameFormat};
-
-    fn frame(lane: &Lane) {
-        let facts = FrameFacts {
-            tenant_id: "t",
-            interaction_id: "i",
-            sample_rate: 8000,
-            session: 1,
-            stream_sid: None,
-            track: None,
-        };
-        let pattern = FramePattern::new(FrameFormat::Fields, &facts);
-        let numbers = FrameNumbers {
-            seq: 1,
-            timestamp_ms: 2,
-            media_ms: None,
-        };
-        let progress = Arc::new(Progress::new("t", "i", 0));
-        lane.append_frame(
-            &pattern,
-            &numbers,
-            &Audio {
-                pcm: &[0; 8],
-                text: None,
-            },
-            &progress,
-        );
-    }
-
-    fn arguments(command: &[u8]) -> Vec<String> {
-        let text = String::from_utf8(command.to_vec()).unwrap();
-        let mut lines = text.split("\r\n");
-        let count: usize = lines
-            .next()
-            .unwrap()
-            .trim_start_matches('*')
-            .parse()
-            .unwrap();
-        let words: Vec<_> = lines
-            .filter(|line| !line.starts_with('$') && !line.is_empty())
-            .map(str::to_owned)
-            .collect();
-        assert_eq!(words.len(), count, "{text}");
-        words
-    }
-
-    #[test]
-    fn the_stream_is_trimmed_once_per_batch_by_redis_own_clock() {
-        let lane = Lane::new("audio".into(), Trim::Age(Duration::from_mins(2)));
-        frame(&lane);
-        assert_eq!(
-            arguments(lane.take().command(0))[..3],
-            ["XADD", "audio", "*"]
-        );
-        lane.trim_to(1_000_000);
-        frame(&lane);
-        frame(&lane);
-        let batch = lane.take();
-        assert_eq!(
-            arguments(batch.command(0))[..6],
-            ["XADD", "audio", "MINID", "~", "880000", "*"]
-        );
-        assert_eq!(arguments(batch.command(1))[..3], ["XADD", "audio", "*"]);
-        assert!(batch.fields(1).starts_with(b"$9\r\ntenant_id"));
-    }
-
-    #[tokio::test]
-    async fn a_full_lane_has_no_room_until_bytes_are_confirmed() {
-        let lane = Lane::new("audio".into(), Trim::Never);
-        while lane.has_room() {
-            let progress = Arc::new(Progress::new("t", "i", 0));
-            lane.append_record(&vec![b'x'; 100_000], What::CallEvent(progress));
-        }
-        let bytes = lane.take().command_bytes();
-        let (waited, ()) = tokio::join!(
-            tokio::time::timeout(Duration::from_secs(5), lane.wait_for_room()),
-            async { lane.confirm_bytes(bytes) }
-        );
-        assert!(waited.is_ok() && lane.has_room() && lane.queued_bytes() == 0);
-    }
-}
+mod tests;

@@ -1,0 +1,261 @@
+//! One session with its way out: what is said of a call becomes records in its lane, in one order.
+//!
+//! Which connection uses it, and when it ends, is `mod.rs`'s subject. Invariant: frames and records of a session are
+//! made and appended under one lock.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use parking_lot::Mutex;
+
+use super::earlier::Earlier;
+use crate::{
+    call::{About, Call, CallName, JOURNAL_FULL, Last, Numbered, Reason},
+    frame::Now,
+    intake::Heard,
+    publisher::{Outlet, Publisher, progress::Progress},
+    record::{
+        CallEvent, Detail,
+        frame::{FrameFacts, FrameNumbers, FramePattern},
+    },
+    telemetry,
+};
+
+/// One session and its way out.
+#[derive(Debug)]
+pub struct LiveCall {
+    pub(super) call: Mutex<Call>,
+    pub(super) outlet: Outlet,
+    pub(super) progress: Arc<Progress>,
+    /// The session before it, if its client numbers.
+    pub(super) earlier: Option<Earlier>,
+    pub(super) session: u64,
+    /// Connections that use it.
+    pub(super) attached: AtomicUsize,
+    /// How often a connection has left it.
+    pub(super) departures: AtomicUsize,
+    /// Another tenant's call has the same id and had it first, so its metadata stays.
+    pub(super) owns_metadata: bool,
+}
+
+/// A connection's leaving, by number.
+#[derive(Debug, Clone, Copy)]
+pub struct Departure(pub(super) usize);
+
+/// The session has ended; audio that comes later belongs to a new one.
+#[derive(Debug)]
+pub struct Ended;
+
+impl LiveCall {
+    pub fn outlet(&self) -> &Outlet {
+        &self.outlet
+    }
+
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    pub fn session(&self) -> u64 {
+        self.session
+    }
+
+    pub fn started(&self) -> std::time::Instant {
+        self.call.lock().started()
+    }
+
+    pub fn last_seq(&self) -> Option<u64> {
+        self.call.lock().last_seq()
+    }
+
+    /// The session of this call before, as far as this instance knows.
+    pub fn earlier(&self) -> Option<&Earlier> {
+        self.earlier.as_ref()
+    }
+
+    /// Where a client goes on that has numbered audio in this session already: after what is durable of it.
+    pub fn goes_on_at(&self) -> Option<u64> {
+        let durable = self.progress.durable()?;
+        let numbered = self.call.lock().is_numbered();
+        numbered.then(|| durable.saturating_add(1))
+    }
+
+    /// Shows the session, once it is known where its client goes on.
+    pub fn announce_at(&self, next_seq: u64, now: Now) {
+        let mut call = self.call.lock();
+        call.go_on_at(next_seq);
+        if !call.is_ended() {
+            self.write_metadata(&mut call, now);
+        }
+    }
+
+    pub fn is_ended(&self) -> bool {
+        self.call.lock().is_ended()
+    }
+
+    /// Takes in a start's facts, and publishes its event if it is the session's first.
+    pub fn take_start(&self, about: &About, event: &Detail, now: Now) {
+        let mut call = self.call.lock();
+        if call.take_start(about) {
+            self.publish_event(event, now);
+        }
+    }
+
+    /// Shows the session to whoever looks for live calls.
+    pub fn announce(&self, now: Now) {
+        self.write_metadata(&mut self.call.lock(), now);
+    }
+
+    pub fn event(&self, detail: &Detail, now: Now) {
+        let _in_turn = self.call.lock();
+        self.publish_event(detail, now);
+    }
+
+    pub fn take_stream_sid(&self, stream_sid: &str) {
+        self.call.lock().take_stream_sid(stream_sid);
+    }
+
+    /// What stands in every frame of this call from one connection's track.
+    pub fn pattern(
+        &self,
+        publisher: &Publisher,
+        sample_rate: u32,
+        stream_sid: Option<&str>,
+        track: Option<&str>,
+    ) -> FramePattern {
+        let call = self.call.lock();
+        let CallName {
+            tenant_id,
+            interaction_id,
+        } = call.name();
+        let facts = FrameFacts {
+            tenant_id,
+            interaction_id,
+            sample_rate,
+            session: self.session,
+            stream_sid,
+            track,
+        };
+        FramePattern::new(publisher.format(), &facts)
+    }
+
+    /// Publishes one piece of audio. It tells whether the audio was a repeat and was dropped.
+    pub fn publish(
+        &self,
+        heard: &Heard<'_>,
+        pattern: &FramePattern,
+        sample_rate: u32,
+        now: Now,
+    ) -> Result<bool, Ended> {
+        let mut call = self.call.lock();
+        if call.is_ended() {
+            return Err(Ended);
+        }
+        let Numbered::Frame { seq, gap } =
+            call.number(heard.seq, heard.audio.pcm, sample_rate, now)
+        else {
+            return Ok(false);
+        };
+        if let Some(gap) = gap {
+            self.publish_gap(&gap, now);
+        }
+        let numbers = FrameNumbers {
+            seq,
+            timestamp_ms: now.epoch_ms,
+            media_ms: heard.media_ms,
+        };
+        self.outlet
+            .frame(pattern, &numbers, &heard.audio, &self.progress);
+        if call.metadata_due(now) {
+            self.write_metadata(&mut call, now);
+        }
+        Ok(true)
+    }
+
+    pub(super) fn drop_audio(
+        &self,
+        heard: &Heard<'_>,
+        sample_rate: u32,
+        now: Now,
+    ) -> Result<(), Ended> {
+        let mut call = self.call.lock();
+        if call.is_ended() {
+            return Err(Ended);
+        }
+        if call.drop_audio(heard.audio.pcm.len(), sample_rate, now) {
+            telemetry::audio_drops_began(&self.progress);
+        }
+        Ok(())
+    }
+
+    /// One connection less. If that leaves a live session alone, [`super::Calls::end_abandoned`] wants the answer later.
+    pub fn detach(&self, now: Now) -> Option<Departure> {
+        let mut call = self.call.lock();
+        let departure = Departure(self.departures.fetch_add(1, Ordering::Relaxed) + 1);
+        let last = self.attached.fetch_sub(1, Ordering::Relaxed) == 1;
+        if call.is_ended() {
+            return None;
+        }
+        if call.is_shown() {
+            self.write_metadata(&mut call, now);
+        }
+        last.then_some(departure)
+    }
+
+    pub(super) fn finish(&self, reason: &Reason, now: Now) -> bool {
+        let mut call = self.call.lock();
+        let reason = reason.to_string();
+        let Some(Last { gap, record }) = call.end(&reason, now) else {
+            return false;
+        };
+        if let Some(gap) = gap {
+            self.publish_gap(&gap, now);
+        }
+        self.outlet.call_end(&record, &self.progress);
+        let (frames, gaps) = (record.frames, record.gaps);
+        telemetry::call_ended(
+            record.interaction_id,
+            record.tenant_id,
+            record.session,
+            &reason,
+            frames,
+            gaps,
+        );
+        if call.is_shown() {
+            self.write_metadata(&mut call, now);
+        }
+        self.outlet.leave(&self.progress);
+        true
+    }
+
+    fn publish_gap(&self, gap: &Detail, now: Now) {
+        if let Detail::Gap {
+            reason: JOURNAL_FULL,
+            ms,
+            ..
+        } = gap
+        {
+            telemetry::audio_drops_ended(&self.progress, *ms);
+        }
+        self.publish_event(gap, now);
+    }
+
+    /// To be called with the call's state locked: that gives events and frames their order.
+    fn publish_event(&self, detail: &Detail, now: Now) {
+        let event = CallEvent {
+            kind: detail.kind(),
+            interaction_id: &self.progress.interaction_id,
+            tenant_id: &self.progress.tenant_id,
+            timestamp_ms: now.epoch_ms,
+            detail,
+        };
+        self.outlet.call_event(&event, &self.progress);
+    }
+
+    fn write_metadata(&self, call: &mut Call, now: Now) {
+        if self.owns_metadata {
+            self.outlet.metadata(&call.metadata(now), &self.progress);
+        }
+    }
+}

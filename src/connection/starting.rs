@@ -1,0 +1,158 @@
+//! From where a custom client is to go on after its start (3.8): found out while its audio is taken already.
+//!
+//! In a session that has frames: after the newest of them. In a new one: after what the client had numbered in the one
+//! before, if this instance remembers it or Redis has it in the call's metadata; else from 1. Invariant: no number is
+//! given out before the frame ahead of it is durable.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::watch, time::timeout};
+use tokio_util::sync::ReusableBoxFuture;
+
+use crate::{
+    calls::live_call::LiveCall,
+    published,
+    publisher::{Publisher, progress::Progress},
+};
+
+/// A start that has not been answered.
+#[derive(Debug)]
+pub(super) enum Starting {
+    /// After this frame, once it is durable.
+    After {
+        seq: u64,
+        progress: Arc<Progress>,
+        told: watch::Receiver<()>,
+    },
+    /// At the number that comes out of this.
+    Sought(ReusableBoxFuture<'static, u64>),
+    /// At this number.
+    Found(u64),
+}
+
+impl Starting {
+    pub(super) fn of(call: &LiveCall, publisher: &Publisher) -> Self {
+        match (call.last_seq(), call.earlier()) {
+            (Some(seq), _) => Self::after(seq, call.progress()),
+            (None, Some(earlier)) => Self::after(earlier.last_seq, &earlier.progress),
+            (None, None) => {
+                let (publisher, of) = (publisher.clone(), Arc::clone(call.progress()));
+                let metadata = async move { publisher.metadata_of(&of.interaction_id).await };
+                Self::sought(metadata, Arc::clone(call.progress()))
+            }
+        }
+    }
+
+    fn sought(
+        metadata: impl Future<Output = Option<Vec<u8>>> + Send + 'static,
+        of: Arc<Progress>,
+    ) -> Self {
+        Self::Sought(ReusableBoxFuture::new(async move {
+            let metadata = timeout(SOUGHT_WITHIN, metadata).await;
+            next_seq(metadata.ok().flatten().as_deref(), &of.tenant_id)
+        }))
+    }
+
+    fn after(seq: u64, progress: &Arc<Progress>) -> Self {
+        Self::After {
+            seq,
+            told: progress.subscribe(),
+            progress: Arc::clone(progress),
+        }
+    }
+
+    /// The number to go on at, if it can be said.
+    pub(super) fn next_seq(&self) -> Option<u64> {
+        match self {
+            Self::After { seq, progress, .. } => {
+                progress.is_durable(*seq).then(|| seq.saturating_add(1))
+            }
+            Self::Sought(_) => None,
+            Self::Found(next_seq) => Some(*next_seq),
+        }
+    }
+
+    /// Returns when it is worth asking again.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost by dropping it.
+    pub(super) async fn news(&mut self) {
+        match self {
+            Self::After { told, .. } => {
+                if told.changed().await.is_ok() {
+                    return;
+                }
+            }
+            Self::Sought(found) => {
+                *self = Self::Found(found.await);
+                return;
+            }
+            Self::Found(_) => {}
+        }
+        std::future::pending::<()>().await;
+    }
+}
+
+fn next_seq(metadata: Option<&[u8]>, tenant_id: &str) -> u64 {
+    metadata
+        .and_then(|metadata| published::numbered_up_to(metadata, tenant_id))
+        .map_or(1, |last| last.saturating_add(1))
+}
+
+/// A client that has nothing to go on from should not wait longer than that for a Redis that is away.
+const SOUGHT_WITHIN: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn metadata_is_waited_for_a_second_and_no_longer() {
+        let metadata = br#"{"tenantId":"t","lastSeq":7,"numbered":true}"#.to_vec();
+        for (takes_ms, expected) in [(0, 8), (900, 8), (1100, 1), (99_000, 1)] {
+            let metadata = metadata.clone();
+            let late = async move {
+                tokio::time::sleep(Duration::from_millis(takes_ms)).await;
+                Some(metadata)
+            };
+            let mut starting = Starting::sought(late, Arc::new(Progress::new("t", "i", 0)));
+            assert_eq!(starting.next_seq(), None);
+            let began = tokio::time::Instant::now();
+            // Whoever waits for it is interrupted by other things all the time.
+            while timeout(Duration::from_millis(70), starting.news())
+                .await
+                .is_err()
+            {
+                assert_eq!(starting.next_seq(), None);
+            }
+            assert_eq!(starting.next_seq(), Some(expected));
+            assert!(began.elapsed() < Duration::from_millis(1010));
+        }
+    }
+
+    #[test]
+    fn metadata_is_believed_of_the_same_tenant_whose_client_numbers() {
+        let check = |metadata: &str, expected| {
+            assert_eq!(
+                next_seq(Some(metadata.as_bytes()), "t"),
+                expected,
+                "{metadata}"
+            );
+        };
+        check(
+            r#"{"tenantId":"t","lastSeq":7,"numbered":true,"status":"ended"}"#,
+            8,
+        );
+        check(r#"{"tenantId":"t","lastSeq":0,"numbered":true}"#, 1);
+        check(r#"{"tenantId":"other","lastSeq":7,"numbered":true}"#, 1);
+        check(r#"{"tenantId":"t","lastSeq":7,"numbered":false}"#, 1);
+        check(r#"{"tenantId":"t","lastSeq":7}"#, 1);
+        check(r#"{"tenantId":"t","lastSeq":-7,"numbered":true}"#, 1);
+        check(
+            r#"{"tenantId":"t","lastSeq":18446744073709551615,"numbered":true}"#,
+            u64::MAX,
+        );
+        check("", 1);
+        assert_eq!(next_seq(None, "t"), 1);
+    }
+}
