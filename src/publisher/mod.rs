@@ -9,6 +9,7 @@ mod batch;
 pub(crate) mod by_hand;
 mod fence;
 mod fine_timer;
+pub mod groups;
 mod journal_lane;
 mod lane;
 mod link;
@@ -24,7 +25,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    batch::What, journal_lane::JournalLane, lane::Lane, link::Dial, progress::Progress,
+    batch::What,
+    groups::{GroupState, Watch},
+    journal_lane::JournalLane,
+    lane::Lane,
+    link::Dial,
+    progress::Progress,
     redis_lane::RedisLane,
 };
 pub use self::{journal_lane::JournalError, link::LinkError};
@@ -101,6 +107,8 @@ pub enum StartError {
 #[derive(Debug, Clone)]
 pub struct Publisher {
     lanes: Arc<[Arc<Lane>]>,
+    /// By lane; none where the lane is the journal.
+    watches: Arc<[Arc<Watch>]>,
     format: FrameFormat,
     adapter: &'static str,
 }
@@ -135,11 +143,20 @@ impl Publisher {
                 .map(|shard| format!("{}:{{{shard}}}", settings.stream))
                 .collect(),
         };
+        let mut watches = Vec::new();
         let (lanes, adapter) = match &settings.destination {
             Destination::Redis(redis) => {
                 let mut lanes = Vec::with_capacity(keys.len());
                 for key in keys {
                     let dial = Dial::new(redis, &key, &settings.consumer_groups)?;
+                    let (watch, task) =
+                        Watch::new(dial.clone(), &key, settings.trim, &settings.consumer_groups);
+                    let stop = give_up.clone().cancelled_owned();
+                    owners.spawn(async move {
+                        task.run(stop).await;
+                        0
+                    });
+                    watches.push(watch);
                     let lane = Arc::new(Lane::new(key, settings.trim));
                     let owner = RedisLane::new(Arc::clone(&lane), dial, settings.gather);
                     let give_up = give_up.clone().cancelled_owned();
@@ -158,6 +175,7 @@ impl Publisher {
         };
         Ok(Self {
             lanes: lanes.into(),
+            watches: watches.into(),
             format: settings.format,
             adapter,
         })
@@ -165,13 +183,36 @@ impl Publisher {
 
     /// The lane for a call: always the same for the same id.
     pub fn outlet(&self, interaction_id: &str) -> Option<Outlet> {
+        let lane = self.lanes.get(self.shard_of(interaction_id)?)?;
+        Some(Outlet(Arc::clone(lane)))
+    }
+
+    fn shard_of(&self, interaction_id: &str) -> Option<usize> {
         let lanes = u32::try_from(self.lanes.len())
             .ok()
             .filter(|&lanes| lanes > 0)?;
-        let shard = crc32fast::hash(interaction_id.as_bytes()) % lanes;
-        self.lanes
-            .get(shard as usize)
-            .map(|lane| Outlet(Arc::clone(lane)))
+        Some((crc32fast::hash(interaction_id.as_bytes()) % lanes) as usize)
+    }
+
+    /// What stands in `call:metadata:<interaction_id>`; `None` also where Redis does not tell within a second.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost by dropping it.
+    pub async fn metadata_of(&self, interaction_id: &str) -> Option<Vec<u8>> {
+        let watch = self.watches.get(self.shard_of(interaction_id)?)?;
+        watch.value_of(metadata_key(interaction_id)).await
+    }
+
+    /// How the consumer groups stand that read the frames; a group of several streams is told once.
+    pub fn groups(&self) -> Vec<GroupState> {
+        let mut groups: Vec<GroupState> = Vec::new();
+        for state in self.watches.iter().flat_map(|watch| watch.groups()) {
+            match groups.iter_mut().find(|group| group.name == state.name) {
+                Some(group) => group.merge(&state),
+                None => groups.push(state),
+            }
+        }
+        groups
     }
 
     pub fn format(&self) -> FrameFormat {
@@ -200,11 +241,17 @@ impl Publisher {
             );
             health.journal_bytes += lane.status.journal_bytes();
         }
+        for (lane, watch) in self.lanes.iter().zip(self.watches.iter()) {
+            if lane.status.is_up() {
+                health.problems.extend(watch.problems());
+            }
+        }
         health
     }
 
     /// No record will come any more.
     pub fn close(&self) {
+        self.watches.iter().for_each(|watch| watch.close());
         self.lanes.iter().for_each(|lane| lane.close());
     }
 }
@@ -237,7 +284,7 @@ impl Outlet {
     }
 
     pub fn metadata(&self, record: &Metadata<'_>) {
-        let key = format!("call:metadata:{}", record.interaction_id);
+        let key = metadata_key(record.interaction_id);
         self.0.append_command(
             &[
                 b"SET",
@@ -266,6 +313,10 @@ impl Outlet {
 fn count(batches: &[batch::Batch]) -> Undelivered {
     let entries = batches.iter().flat_map(|batch| &batch.entries);
     entries.filter(|entry| entry.what.kind().is_some()).count()
+}
+
+fn metadata_key(interaction_id: &str) -> String {
+    format!("call:metadata:{interaction_id}")
 }
 
 const CALL_END: &str = "call_end";
