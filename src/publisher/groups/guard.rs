@@ -1,7 +1,7 @@
 //! Whether audio is in danger of being trimmed before a group has read it: what `/health` and the log say of it.
 //!
 //! Pure: looks come in with their moment, findings go out. What is told once per episode is an [`Event`]; what holds for
-//! the moment is a sentence.
+//! the moment is a sentence (`words.rs`).
 
 use std::collections::HashMap;
 
@@ -12,6 +12,7 @@ use super::{
     lag::{Growth, Lag},
     look::{GROUPS_MAX, Group, Look},
     reader::Reader,
+    words::{Danger, Words},
 };
 use crate::publisher::{Trim, reply::EntryId};
 
@@ -32,15 +33,6 @@ struct Known {
     is_silent: bool,
     /// An entry that was there at the last look and not delivered.
     unread: Option<EntryId>,
-}
-
-/// How near trimming is to what a group has not read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum Danger {
-    #[default]
-    None,
-    Near,
-    Lost,
 }
 
 /// What a look has shown.
@@ -127,12 +119,7 @@ impl Guard {
                 trim: self.trim,
                 lag,
             };
-            match (silence, known.danger) {
-                (Some(silence), danger) => Some(words.reads_nothing(silence.as_secs(), danger)),
-                (None, Danger::Lost) => Some(words.lost_audio()),
-                (None, Danger::Near) => Some(words.falls_behind()),
-                (None, Danger::None) => None,
-            }
+            words.problem(known.danger, silence)
         });
         let told = problem.clone().unwrap_or_default();
         if known.danger > before {
@@ -192,70 +179,142 @@ impl Known {
     }
 }
 
-/// What is said of one group.
-struct Words<'a> {
-    group: &'a str,
-    key: &'a str,
-    trim: Trim,
-    lag: &'a Lag,
-}
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
 
-impl Words<'_> {
-    fn falls_behind(&self) -> String {
-        let Self { group, key, .. } = self;
-        let (behind, until) = (self.behind(), self.until());
-        if self.lag.is_pending {
-            return format!(
-                "consumer group {group} of {key} has left audio unacknowledged that is {behind} behind; {until} it is removed: have its workers acknowledge (XACK) what they have done, and claim (XAUTOCLAIM) what a worker that died has left"
-            );
-        }
-        let advice = self.advice();
-        format!(
-            "consumer group {group} of {key} is {behind} behind; {until} audio is lost to it: {advice}"
-        )
+    use super::*;
+
+    fn id(ms: u64) -> EntryId {
+        EntryId { ms, seq: 0 }
     }
 
-    fn lost_audio(&self) -> String {
-        let Self { group, key, .. } = self;
-        let (behind, advice) = (self.behind(), self.advice());
-        format!(
-            "consumer group {group} of {key} has lost audio: it was removed before the group had read it, and the group is still {behind} behind: {advice}"
-        )
-    }
-
-    fn reads_nothing(&self, silent_s: u64, danger: Danger) -> String {
-        let Self { group, key, .. } = self;
-        let behind = self.behind();
-        let consequence = match danger {
-            Danger::Lost => "; it has lost audio".to_owned(),
-            Danger::Near => format!("; {} audio is lost to it", self.until()),
-            Danger::None => String::new(),
-        };
-        format!(
-            "consumer group {group} of {key} reads nothing: none of its workers has read for {silent_s} s, and it is {behind} behind{consequence}; start its workers, or remove the group (XGROUP DESTROY {key} {group}, and from AUDIO_CONSUMER_GROUPS)"
-        )
-    }
-
-    fn behind(&self) -> String {
-        format!(
-            "{} s ({} entries)",
-            self.lag.age.as_secs(),
-            self.lag.entries
-        )
-    }
-
-    fn until(&self) -> String {
-        match self.lag.margin.and_then(|margin| margin.time) {
-            Some(time) if time.is_zero() => "from now on".to_owned(),
-            Some(time) => format!("in {} s", time.as_secs().max(1)),
-            None => "when more frames come".to_owned(),
+    /// A stream of 50 entries a second from `first_s` to `last_s`, and a group that has read to `delivered_s`.
+    fn look(first_s: u64, last_s: u64, delivered_s: u64) -> Look {
+        let (first, last) = (id(first_s * 1000), id(last_s * 1000));
+        let delivered = id(delivered_s * 1000);
+        let next = id(delivered.ms + 20).max(first);
+        Look {
+            first: Some(first),
+            last: Some(last),
+            newest: last,
+            length: (last_s - first_s) * 50,
+            groups: vec![Group {
+                name: b"asr".to_vec(),
+                delivered,
+                next: (delivered < last).then_some(next),
+                idle_ms: Some(0),
+                ..Group::default()
+            }],
+            ..Look::default()
         }
     }
 
-    fn advice(&self) -> &'static str {
-        match self.trim {
-            Trim::Length(_) => "run more workers, or raise AUDIO_STREAM_MAXLEN",
-            _ => "run more workers, or raise AUDIO_STREAM_RETENTION_S",
+    /// Plays looks, each with the second at which it is taken: what was told, and what stands in `/health` at the end.
+    fn play(trim: Trim, looks: impl IntoIterator<Item = (u64, Look)>) -> (Vec<String>, String) {
+        let start = Instant::now();
+        let mut guard = Guard::new("audio_stream", trim);
+        let (mut told, mut problems) = (Vec::new(), Vec::new());
+        for (second, look) in looks {
+            let findings = guard.look(&look, start + Duration::from_secs(second));
+            told.extend(findings.events.iter().map(|event| match event {
+                Event::FallsBehind { .. } => format!("{second} behind"),
+                Event::LostAudio { .. } => format!("{second} lost"),
+                Event::ReadsNothing { .. } => format!("{second} silent"),
+                Event::KeepsUp { .. } => format!("{second} keeps up"),
+            }));
+            problems = findings.problems;
         }
+        (told, problems.join("\n"))
+    }
+
+    const MINUTES: Trim = Trim::Age(Duration::from_mins(2));
+
+    #[test]
+    fn a_group_that_keeps_up_is_not_talked_about() {
+        let looks = (0..1000).map(|second| (second, look(second, second + 60, second + 59)));
+        assert_eq!(play(MINUTES, looks), (vec![], String::new()));
+        let silent_call = (0..1000).map(|second| (second, look(0, 60, 60)));
+        assert_eq!(play(MINUTES, silent_call), (vec![], String::new()));
+    }
+
+    #[test]
+    fn a_group_that_is_too_slow_is_named_before_it_loses_audio_and_after() {
+        // Half as fast as audio comes; what is older than 120 s goes.
+        let at = |second: u64| (second, look(second.saturating_sub(120), second, second / 2));
+        let (told, problem) = play(MINUTES, (0..200).map(at));
+        assert_eq!(told, ["181 behind"]);
+        let expected = "consumer group asr of audio_stream is 99 s (4999 entries) behind; in 20 s audio is lost to it: run more workers, or raise AUDIO_STREAM_RETENTION_S";
+        assert_eq!(problem, expected);
+        let (told, problem) = play(MINUTES, (0..300).map(at));
+        assert_eq!(told, ["181 behind", "241 lost"]);
+        assert!(problem.contains("has lost audio"), "{problem}");
+        let rescued = (300..310).map(|second| (second, look(second - 120, second, second - 1)));
+        let (told, problem) = play(MINUTES, (0..300).map(at).chain(rescued));
+        assert_eq!(told, ["181 behind", "241 lost", "300 keeps up"]);
+        assert_eq!(problem, "");
+    }
+
+    #[test]
+    fn a_group_on_the_edge_is_told_of_once() {
+        let at = |second: u64| (second, look(1_000, 1_091 - second % 3, 1_000));
+        let moving = (0..100).map(at).map(|(second, mut look)| {
+            look.groups[0].delivered.seq = second;
+            (second, look)
+        });
+        let (told, _) = play(MINUTES, moving);
+        assert_eq!(told, ["0 behind"]);
+    }
+
+    #[test]
+    fn a_group_that_reads_nothing_is_named() {
+        let (told, problem) = play(MINUTES, (0..80).map(|second| (second, look(0, 60, 30))));
+        assert_eq!(told, ["60 silent"]);
+        let expected = "consumer group asr of audio_stream reads nothing: none of its workers has read for 79 s, and it is 29 s (1499 entries) behind; start its workers";
+        assert!(problem.starts_with(expected), "{problem}");
+    }
+
+    #[test]
+    fn what_nobody_acknowledges_is_named_for_what_it_is() {
+        let mut forgotten = look(0, 110, 110);
+        forgotten.groups[0].pending = 7;
+        forgotten.groups[0].oldest_pending = Some(id(5_000));
+        forgotten.groups[0].oldest_kept = Some(id(5_000));
+        let (told, problem) = play(MINUTES, [(0, forgotten)]);
+        assert_eq!(told, ["0 behind"]);
+        assert!(
+            problem.contains("XACK") && problem.contains("in 15 s"),
+            "{problem}"
+        );
+    }
+
+    #[test]
+    fn by_length_the_margin_is_counted_in_entries() {
+        let (told, problem) = play(Trim::Length(1000), [(0, look(100, 120, 104))]);
+        assert_eq!(told, ["0 behind"]);
+        assert!(
+            problem.contains("in 4 s") && problem.contains("AUDIO_STREAM_MAXLEN"),
+            "{problem}"
+        );
+        let untrimmed = play(Trim::Never, [(0, look(100, 120, 104))]);
+        assert_eq!(untrimmed, (vec![], String::new()));
+    }
+
+    #[test]
+    fn only_groups_that_read_hold_a_backlog_back() {
+        let now = Instant::now();
+        let mut seen = look(0, 60, 30);
+        let mut silent = seen.groups[0].clone();
+        (silent.name, silent.idle_ms) = (b"idle".to_vec(), Some(3_600_000));
+        seen.groups.push(silent);
+        let mut guard = Guard::new("audio_stream", MINUTES);
+        let findings = guard.look(&seen, now);
+        assert_eq!(findings.needs, [Some(id(30_020))]);
+        assert_eq!(findings.groups.len(), 2);
+        assert_eq!(findings.groups[0].margin_seconds, Some(90.02));
+        assert!(
+            findings.problems[0].contains("group idle of audio_stream reads nothing"),
+            "{findings:?}"
+        );
     }
 }

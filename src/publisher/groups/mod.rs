@@ -10,6 +10,7 @@ mod look;
 mod pace;
 mod reader;
 pub(super) mod throttle;
+mod words;
 
 use std::{sync::Arc, time::Duration};
 
