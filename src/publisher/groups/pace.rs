@@ -281,8 +281,8 @@ mod tests {
         assert!((800..=1_200).contains(&published), "{published}");
     }
 
-    /// A group that reads so many entries a second, and now and then half or twice as many, of a stream that a backlog
-    /// and live calls fill. Gives back what was trimmed unread, and what the backlog has come to.
+    /// A group that reads at least so many entries a second and at most twice as many, of a stream that a backlog and
+    /// live calls fill; its pace, in halves, changes every 5 s. Gives back what was trimmed unread, and what the backlog has come to.
     fn simulate(trim: Trim, rate: u64, live: u64, paces: &[u64]) -> (u64, u64) {
         let start = Instant::now();
         let mut pace = Pace::new(trim, start);
@@ -305,9 +305,9 @@ mod tests {
                 backlog += allowance;
                 pace.published(allowance, id(stream.len() as u64), now);
             }
-            readable += rate * 2 * paces[usize::try_from(turn / 500).unwrap() % paces.len()];
-            let can = usize::try_from(readable / 400).unwrap();
-            readable %= 400;
+            readable += rate * paces[usize::try_from(turn / 500).unwrap() % paces.len()];
+            let can = usize::try_from(readable / 200).unwrap();
+            readable %= 200;
             read = (read + can).min(stream.len());
             let kept_from = match trim {
                 Trim::Age(kept) => stream.partition_point(|at| (turn - at) * 10 > kept.as_millis()),
@@ -327,21 +327,20 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(60))]
 
-        // The rate is the one that the group keeps half of at least; the first chunk is read in a quarter of the time.
+        // The first chunk, of which nobody knows yet how fast it will be read, is read in a quarter of the time.
         #[test]
         fn no_group_loses_what_it_can_read_and_the_backlog_goes_on(
-            kept_s in 2_u64..300,
+            kept_s in 1_u64..300,
             spare in 1_u64..100,
             live in 0_u64..1_000,
-            paces in proptest::collection::vec(1_u64..=4, 1..6),
+            paces in proptest::collection::vec(2_u64..=4, 1..6),
         ) {
-            // Half of its rate is more than the live calls bring.
-            let rate = 2 * live + (CHUNK_FIRST * 8 / kept_s + 20) * spare;
+            let rate = live + (CHUNK_FIRST * 4 / kept_s + 10) * spare;
             let trim = Trim::Age(Duration::from_secs(kept_s));
             let (lost, backlog) = simulate(trim, rate, live, &paces);
             prop_assert_eq!(lost, 0);
             // At least half of what it could read beside the live calls at its slowest, in the minute that is played.
-            let could = (rate / 2 - live) * 60;
+            let could = (rate - live) * 60;
             prop_assert!(backlog >= could / 2, "{} of {}", backlog, could);
         }
 
@@ -350,10 +349,10 @@ mod tests {
             kept in 500_u64..100_000,
             spare in 1_u64..100,
             live in 0_u64..200,
-            paces in proptest::collection::vec(1_u64..=4, 1..6),
+            paces in proptest::collection::vec(2_u64..=4, 1..6),
         ) {
             // Live calls alone push a group's entries out that is slower than they are.
-            let rate = 4 * live + 100 * spare;
+            let rate = 2 * live + 50 * spare;
             let (lost, backlog) = simulate(Trim::Length(kept), rate, live, &paces);
             prop_assert_eq!(lost, 0);
             prop_assert!(backlog >= 2 * (kept / 16).min(CHUNK_FIRST), "{}", backlog);
