@@ -7,8 +7,11 @@
 mod guard;
 mod lag;
 mod look;
+mod lookup;
 mod pace;
 mod reader;
+#[cfg(test)]
+mod tests;
 pub(super) mod throttle;
 mod words;
 
@@ -26,6 +29,7 @@ use self::{
     guard::{Event, Findings, Guard},
     lag::Lag,
     look::{Look, Seen, look},
+    lookup::Lookup,
     pace::Pace,
     throttle::Throttle,
 };
@@ -79,12 +83,6 @@ pub(super) struct Watcher {
     seen_at: Instant,
 }
 
-#[derive(Debug)]
-struct Lookup {
-    key: String,
-    answer: oneshot::Sender<Option<Vec<u8>>>,
-}
-
 enum Wake {
     Due,
     Lookup(Lookup),
@@ -118,7 +116,10 @@ impl Watch {
         (watch, watcher)
     }
 
-    #[expect(dead_code, reason = "no lane has a backlog on disk yet")]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "no lane has a backlog on disk yet")
+    )]
     pub(super) fn throttle(&self) -> &Arc<Throttle> {
         &self.throttle
     }
@@ -190,7 +191,7 @@ impl Watcher {
                     due = Instant::now() + self.pause();
                     done
                 }
-                Wake::Lookup(lookup) => answer(link, lookup).await,
+                Wake::Lookup(lookup) => lookup.ask(link).await,
             };
             if let Err(error) = done {
                 return error;
@@ -224,11 +225,12 @@ impl Watcher {
     async fn rest(&mut self, time: Duration) {
         let until = Instant::now() + time;
         while let Wake::Lookup(lookup) = self.wait(until).await {
-            lookup.answer.send(None).ok();
+            lookup.give_up();
         }
     }
 
     async fn look(&mut self, link: &mut Link) -> Result<(), LinkError> {
+        let mut now = Instant::now();
         let mut seen = self.see(link).await?;
         let mut refusal = None;
         if let Seen::Stream(_) | Seen::Absent = seen {
@@ -237,6 +239,7 @@ impl Watcher {
                 refusal = refusal.or(self.make_group(link, name).await?);
             }
             if !missing.is_empty() && refusal.is_none() {
+                now = Instant::now();
                 seen = self.see(link).await?;
             }
         }
@@ -248,7 +251,6 @@ impl Watcher {
                 return Ok(());
             }
         };
-        let now = Instant::now();
         let findings = self.guard.look(&look, now);
         self.seen_at = now;
         self.watch.throttle.look(&findings.needs, look.newest, now);
@@ -364,19 +366,6 @@ impl GroupState {
     }
 }
 
-async fn answer(link: &mut Link, lookup: Lookup) -> Result<(), LinkError> {
-    let Lookup { key, answer } = lookup;
-    if answer.is_closed() {
-        return Ok(());
-    }
-    let value = match link.request(cmd("GET").arg(key)).await? {
-        Value::BulkString(value) if value.len() <= VALUE_BYTES_MAX => Some(value),
-        _ => None,
-    };
-    answer.send(value).ok();
-    Ok(())
-}
-
 /// Half to all of it, so that lanes and instances do not come back in step.
 fn jittered(backoff: Duration) -> Duration {
     let spread = uuid::Uuid::new_v4().as_u128() % 512;
@@ -391,5 +380,3 @@ const UNWATCHED_AFTER: Duration = Duration::from_secs(10);
 const LOOKUP_WITHIN: Duration = Duration::from_secs(1);
 /// A server that answers in 1 ms answers 1,000 of them before the last one gives up.
 const LOOKUPS_MAX: usize = 1000;
-/// A call's metadata is a few hundred bytes.
-const VALUE_BYTES_MAX: usize = 64 * 1024;

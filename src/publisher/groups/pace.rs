@@ -98,7 +98,8 @@ impl Pace {
         }
     }
 
-    /// Takes in what each group that reads still needs; `newest` is the stream's newest entry.
+    /// Takes in what each group that reads still needs, as of a look that began `now`; `newest` is the stream's newest
+    /// entry.
     pub(super) fn look(&mut self, needs: &[Option<EntryId>], newest: EntryId, now: Instant) {
         self.seen_at = now;
         if needs.is_empty() || self.trim == Trim::Never {
@@ -112,7 +113,8 @@ impl Pace {
         }
         let oldest = needs.iter().flatten().min();
         while let Some(chunk) = self.unread.front()
-            && oldest.is_none_or(|&oldest| chunk.end < oldest)
+            // Who needs nothing has read what was there when the look began, and no more.
+            && oldest.map_or(chunk.published_at <= now, |&oldest| chunk.end < oldest)
         {
             let took = now.saturating_duration_since(chunk.published_at.max(self.read_at));
             if chunk.entries > 0 {
@@ -238,6 +240,17 @@ mod tests {
         pace.look(&[None, Some(id(2))], id(3), now + LOOK);
         assert_eq!(pace.allowance(), 0, "the slowest counts");
         pace.look(&[None, Some(id(3))], id(3), now + 2 * LOOK);
+        assert!(pace.allowance() > 0);
+    }
+
+    #[test]
+    fn a_look_that_began_before_a_chunk_says_nothing_of_it() {
+        let (mut pace, began) = begun(MINUTES);
+        pace.published(100, id(1), began + LOOK);
+        pace.published(100, id(2), began + LOOK);
+        pace.look(&[None], id(0), began);
+        assert_eq!(pace.allowance(), 0);
+        pace.look(&[None], id(2), began + 2 * LOOK);
         assert!(pace.allowance() > 0);
     }
 
