@@ -282,6 +282,42 @@ pub(crate) fn redis_read_back(stream: &str, arrived: usize, sent_again: usize) {
     );
 }
 
+pub(crate) fn group_made(stream: &str, group: &str) {
+    info!(stream, group, "Consumer group was missing and is made");
+}
+
+/// `problem` says how far it is behind, when audio is lost to it, and what to do.
+pub(crate) fn group_falls_behind(stream: &str, group: &str, problem: &str) {
+    warn!(
+        stream,
+        group,
+        detail = problem,
+        "Consumer group falls behind"
+    );
+}
+
+pub(crate) fn group_lost_audio(stream: &str, group: &str, problem: &str) {
+    error!(
+        stream,
+        group,
+        detail = problem,
+        "Consumer group has lost audio"
+    );
+}
+
+pub(crate) fn group_reads_nothing(stream: &str, group: &str, problem: &str) {
+    warn!(
+        stream,
+        group,
+        detail = problem,
+        "Consumer group reads nothing"
+    );
+}
+
+pub(crate) fn group_keeps_up(stream: &str, group: &str) {
+    info!(stream, group, "Consumer group keeps up again");
+}
+
 pub(crate) fn redis_refused(error: &str, advice: &str) {
     error!(
         error,

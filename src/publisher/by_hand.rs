@@ -23,6 +23,7 @@ impl ByHand {
         let lane = Arc::new(Lane::new("audio".to_owned(), Trim::Never));
         let publisher = Publisher {
             lanes: Arc::new([Arc::clone(&lane)]),
+            watches: Arc::new([]),
             format: FrameFormat::Json,
             adapter: "by hand",
         };

@@ -262,6 +262,13 @@ fn client_config(settings: &RedisSettings) -> Result<Arc<ClientConfig>, LinkErro
     Ok(Arc::new(builder.with_client_auth_cert(chain, key)?))
 }
 
+/// How long to wait before the next attempt: half to all of `backoff`, so that lanes and instances do not come back in
+/// step.
+pub(super) fn jittered(backoff: Duration) -> Duration {
+    let spread = uuid::Uuid::new_v4().as_u128() % 512;
+    backoff / 2 + backoff * u32::try_from(spread).unwrap_or(0) / 1024
+}
+
 /// A Redis that needs longer than this to take a connection is as good as away.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// A page of entries that are read back: 500 of them, each up to a message's size.

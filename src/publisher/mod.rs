@@ -11,6 +11,7 @@ pub(crate) mod by_hand;
 mod command;
 mod fence;
 mod fine_timer;
+pub mod groups;
 mod journal_lane;
 mod keeper;
 mod lane;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::link::LinkError;
 use self::{
     batch::{Batch, What},
+    groups::{GroupState, Watch},
     journal_lane::JournalLane,
     keeper::Keeper,
     lane::Lane,
@@ -109,6 +111,8 @@ pub enum StartError {
 #[derive(Debug, Clone)]
 pub struct Publisher {
     lanes: Arc<[Arc<Lane>]>,
+    /// By lane; none where the lane is the journal.
+    watches: Arc<[Arc<Watch>]>,
     format: FrameFormat,
     adapter: &'static str,
 }
@@ -151,18 +155,33 @@ impl Publisher {
                 .map(|shard| format!("{}:{{{shard}}}", settings.stream))
                 .collect(),
         };
+        let mut watches = Vec::new();
         let (lanes, adapter) = match &settings.destination {
             Destination::Redis(redis) => {
                 let mut lanes = Vec::with_capacity(keys.len());
                 let shards = keys.len();
                 for (shard, key) in keys.into_iter().enumerate() {
                     let dial = Dial::new(redis, &key, &settings.consumer_groups)?;
+                    let (watch, task) =
+                        Watch::new(dial.clone(), &key, settings.trim, &settings.consumer_groups);
+                    let stop = give_up.clone().cancelled_owned();
+                    owners.spawn(async move {
+                        task.run(stop).await;
+                        Left::default()
+                    });
                     let lane = Arc::new(Lane::new(key, settings.trim));
                     let journal = of_shard(journal, shard, shards);
                     let keeper = Keeper::open(&journal, Keep::Unpublished)?;
-                    let owner = RedisLane::new(Arc::clone(&lane), dial, keeper, settings.gather);
+                    let owner = RedisLane::new(
+                        Arc::clone(&lane),
+                        dial,
+                        keeper,
+                        Arc::clone(watch.throttle()),
+                        settings.gather,
+                    );
                     owners.spawn(owner.run(give_up.clone().cancelled_owned()));
                     lanes.push(lane);
+                    watches.push(watch);
                 }
                 (lanes, "redis_streams")
             }
@@ -176,6 +195,7 @@ impl Publisher {
         };
         Ok(Self {
             lanes: lanes.into(),
+            watches: watches.into(),
             format: settings.format,
             adapter,
         })
@@ -183,13 +203,36 @@ impl Publisher {
 
     /// The lane for a call: always the same for the same id.
     pub fn outlet(&self, interaction_id: &str) -> Option<Outlet> {
+        let lane = self.lanes.get(self.shard_of(interaction_id)?)?;
+        Some(Outlet(Arc::clone(lane)))
+    }
+
+    fn shard_of(&self, interaction_id: &str) -> Option<usize> {
         let lanes = u32::try_from(self.lanes.len())
             .ok()
             .filter(|&lanes| lanes > 0)?;
-        let shard = crc32fast::hash(interaction_id.as_bytes()) % lanes;
-        self.lanes
-            .get(shard as usize)
-            .map(|lane| Outlet(Arc::clone(lane)))
+        Some((crc32fast::hash(interaction_id.as_bytes()) % lanes) as usize)
+    }
+
+    /// What stands in `call:metadata:<interaction_id>`; `None` also where Redis does not tell within a second.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost by dropping it.
+    pub async fn metadata_of(&self, interaction_id: &str) -> Option<Vec<u8>> {
+        let watch = self.watches.get(self.shard_of(interaction_id)?)?;
+        watch.value_of(metadata_key(interaction_id)).await
+    }
+
+    /// How the consumer groups stand that read the frames; a group of several streams is told once.
+    pub fn groups(&self) -> Vec<GroupState> {
+        let mut groups: Vec<GroupState> = Vec::new();
+        for state in self.watches.iter().flat_map(|watch| watch.groups()) {
+            match groups.iter_mut().find(|group| group.name == state.name) {
+                Some(group) => group.merge(&state),
+                None => groups.push(state),
+            }
+        }
+        groups
     }
 
     pub fn format(&self) -> FrameFormat {
@@ -229,12 +272,12 @@ impl Publisher {
             let rooms = health.journal_room_s.into_iter().chain(journal.room_s());
             health.journal_room_s = rooms.min();
         }
+        for (lane, watch) in self.lanes.iter().zip(self.watches.iter()) {
+            if lane.status.is_up() {
+                health.problems.extend(watch.problems());
+            }
+        }
         health
-    }
-
-    /// What Redis has as the metadata of a call (4.5), if it can be had.
-    pub async fn metadata_of(&self, _interaction_id: &str) -> Option<Vec<u8>> {
-        None
     }
 
     /// Whether a lane can neither deliver nor keep what comes (5.4).
@@ -244,6 +287,7 @@ impl Publisher {
 
     /// No record will come any more.
     pub fn close(&self) {
+        self.watches.iter().for_each(|watch| watch.close());
         self.lanes.iter().for_each(|lane| lane.close());
     }
 }
@@ -270,7 +314,7 @@ impl Outlet {
     }
 
     pub fn metadata(&self, record: &Metadata<'_>, progress: &Arc<Progress>) {
-        let key = format!("call:metadata:{}", record.interaction_id);
+        let key = metadata_key(record.interaction_id);
         let what = What::Metadata(Arc::clone(progress));
         self.0
             .append_metadata(&key, &to_json(record), METADATA_EXPIRY_S, what);
@@ -337,6 +381,10 @@ fn of_shard(journal: &journal::Settings, shard: usize, shards: usize) -> journal
         dir: journal.dir.join(format!("shard-{shard}-of-{shards}")),
         max_bytes: (journal.max_bytes / shards as u64).max(journal::MAX_BYTES_MIN),
     }
+}
+
+fn metadata_key(interaction_id: &str) -> String {
+    format!("call:metadata:{interaction_id}")
 }
 
 const METADATA_EXPIRY_S: &[u8] = b"3600";

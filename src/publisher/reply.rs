@@ -33,6 +33,14 @@ impl EntryId {
             seq: seq as u64,
         })
     }
+
+    /// The id that follows at once.
+    pub(super) fn next(self) -> Self {
+        Self {
+            ms: self.ms,
+            seq: self.seq.saturating_add(1),
+        }
+    }
 }
 
 impl fmt::Display for EntryId {

@@ -1,6 +1,6 @@
 //! The lane's connection to Redis: dialled, settled, lost, left; and the turns of the journal between.
 
-use std::{fmt, pin::Pin, sync::Arc, time::Duration};
+use std::{fmt, pin::Pin, sync::Arc};
 
 use tokio::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::{
         Left,
         batch::{Batch, What},
         fence::Doubt,
-        link::{Link, LinkError},
+        link::{Link, LinkError, jittered},
     },
     record::Kind,
     telemetry,
@@ -143,6 +143,9 @@ impl RedisLane {
         self.newest_ms = self
             .newest_ms
             .max(marks.of(Kind::Frame).unwrap_or_default().ms);
+        if self.bridge.has_business() {
+            self.throttle.begin();
+        }
         self.footing.marks = marks;
         self.footing.doubt = Doubt::Nothing;
         if !self.refused {
@@ -167,6 +170,9 @@ impl RedisLane {
             side.copy(&again, index);
         }
         self.bridge.open(sent, self.lane.take());
+        if self.is_settled() {
+            self.throttle.begin();
+        }
         telemetry::bridge_opened(&self.lane.key);
     }
 
@@ -200,10 +206,14 @@ impl RedisLane {
             return false;
         }
         let at_rest = self.again.is_empty();
-        match self.bridge.go_on(&self.lane, at_rest, u64::MAX, now) {
+        let allowance = self.throttle.allowance();
+        match self.bridge.go_on(&self.lane, at_rest, allowance, now) {
             Ok(None) => {}
             Ok(Some(caught)) => {
                 self.again.extend(caught.direct);
+                if !self.bridge.has_business() {
+                    self.throttle.end();
+                }
                 if caught.closed {
                     self.away_since = None;
                     telemetry::bridge_closed(&self.lane.key, self.bridge.backlog.frames());
@@ -212,7 +222,7 @@ impl RedisLane {
             }
             Err(error) => telemetry::journal_failed(&error.to_string()),
         }
-        if !self.bridge.may_publish(self.connection) {
+        if allowance == 0 || !self.bridge.may_publish(self.connection) {
             return false;
         }
         let Some(piece) = self.bridge.next_piece(now) else {
@@ -294,12 +304,6 @@ impl RedisLane {
             ..Left::lost(&lost)
         }
     }
-}
-
-/// Half to all of it, so that lanes and instances do not come back in step.
-fn jittered(backoff: Duration) -> Duration {
-    let spread = uuid::Uuid::new_v4().as_u128() % 512;
-    backoff / 2 + backoff * u32::try_from(spread).unwrap_or(0) / 1024
 }
 
 /// What is under way, what is left with a note of it, and once more what did not work.

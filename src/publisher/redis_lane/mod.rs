@@ -39,6 +39,7 @@ use super::{
     batch::{Batch, What},
     fence::{Doubt, Footing, Marks},
     fine_timer::FineTimer,
+    groups::throttle::Throttle,
     keeper::Keeper,
     lane::Lane,
     link::Dial,
@@ -52,6 +53,7 @@ use crate::{record::Kind, telemetry};
 pub(super) struct RedisLane {
     lane: Arc<Lane>,
     dial: Arc<Dial>,
+    throttle: Arc<Throttle>,
     gather: Duration,
     line: Line,
     /// Counts the connections, from 1.
@@ -89,12 +91,19 @@ pub(super) struct RedisLane {
 }
 
 impl RedisLane {
-    pub(super) fn new(lane: Arc<Lane>, dial: Dial, keeper: Keeper, gather: Duration) -> Self {
+    pub(super) fn new(
+        lane: Arc<Lane>,
+        dial: Dial,
+        keeper: Keeper,
+        throttle: Arc<Throttle>,
+        gather: Duration,
+    ) -> Self {
         let now = Instant::now();
         let bridge = Bridge::new(keeper);
         Self {
             lane,
             dial: Arc::new(dial),
+            throttle,
             gather,
             line: Line::Down { until: now },
             connection: 0,
@@ -172,7 +181,7 @@ impl RedisLane {
                 Ok(())
             }
             Wake::Tick => self.tick(now),
-            Wake::Filled | Wake::GatherOver => Ok(()),
+            Wake::Filled | Wake::GatherOver | Wake::Allowed => Ok(()),
         };
         if let Err(broken) = result {
             self.lose(&broken, now);
@@ -315,6 +324,15 @@ impl RedisLane {
         self.lane.confirm_bytes(landed.freed);
         self.lane.spare(landed.spare);
         self.again.extend(landed.again);
+        let frames = landed
+            .published
+            .iter()
+            .filter(|(_, kind, _)| *kind == Kind::Frame);
+        let frames = frames.count() as u64;
+        if frames > 0 {
+            let newest = self.footing.marks.of(Kind::Frame).unwrap_or_default();
+            self.throttle.published(frames, newest);
+        }
         self.bridge.take_published(landed.published, &self.again);
     }
 

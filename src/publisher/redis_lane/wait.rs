@@ -19,6 +19,8 @@ pub(super) enum Wake {
     Written(io::Result<usize>),
     Filled,
     GatherOver,
+    /// More of the backlog may be published.
+    Allowed,
     /// It is time to connect again.
     Redial,
     Dialled(Result<Approached, LinkError>),
@@ -40,6 +42,7 @@ impl RedisLane {
             flight,
             bridge,
             replies,
+            throttle,
             timer,
             flushed_at,
             unflushed,
@@ -70,6 +73,7 @@ impl RedisLane {
             () = timer.sleep(gather.saturating_sub(flushed_at.elapsed())), if gathering => Wake::GatherOver,
             () = lane.filled(), if wants_records => Wake::Filled,
             news = bridge.news() => Wake::News(news),
+            () = throttle.changed() => Wake::Allowed,
             _ = ticks.tick() => Wake::Tick,
         }
     }

@@ -16,8 +16,8 @@ use super::RedisLane;
 use crate::{
     journal::{self, Keep},
     publisher::{
-        Left, RedisSettings, Topology, Trim, batch::What, keeper::Keeper, lane::Lane, link::Dial,
-        progress::Progress, reply,
+        Left, RedisSettings, Topology, Trim, batch::What, groups::throttle::Throttle,
+        keeper::Keeper, lane::Lane, link::Dial, progress::Progress, reply,
     },
     secret::Secret,
 };
@@ -51,8 +51,9 @@ impl Stage {
             dir: journal.path().to_owned(),
             max_bytes: 1 << 30,
         };
+        let throttle = Arc::new(Throttle::new(Trim::Never));
         let keeper = Keeper::open(&settings, Keep::Unpublished).unwrap();
-        let redis_lane = RedisLane::new(Arc::clone(&lane), dial, keeper, gather);
+        let redis_lane = RedisLane::new(Arc::clone(&lane), dial, keeper, throttle, gather);
         owner.spawn(redis_lane.run(async { told_to.await.unwrap_or_default() }));
         Self {
             lane,
