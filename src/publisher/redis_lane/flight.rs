@@ -71,6 +71,10 @@ impl Flight {
         }
     }
 
+    pub(super) fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
     /// What must still be written.
     pub(super) fn unwritten(&self) -> &[u8] {
         self.batch

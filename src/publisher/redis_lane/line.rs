@@ -9,6 +9,7 @@ use super::{
     approach::{Approached, approach},
     bridge::News,
     broken::{Broken, describe},
+    flight::Flight,
 };
 use crate::{
     publisher::{
@@ -178,15 +179,23 @@ impl RedisLane {
 
     pub(super) fn wants_records(&self) -> bool {
         if self.bridge.is_open() {
-            return self.bridge.wants_records();
+            return self.bridge_wants_records();
         }
         self.is_settled() && self.flight.is_none()
+    }
+
+    /// A record must not be called safe in the journal while an older one is in memory alone.
+    fn bridge_wants_records(&self) -> bool {
+        let flying = self.flight.as_ref().map(Flight::batch);
+        self.bridge.wants_records()
+            && !is_in_memory(&self.again)
+            && !flying.is_some_and(is_in_memory)
     }
 
     /// Gives the journal what is for it. Tells whether records are left to gather for a while.
     pub(super) fn feed_bridge(&mut self, now: Instant) -> bool {
         let mut gathering = false;
-        if self.bridge.wants_records() && self.lane.is_filled() {
+        if self.lane.is_filled() && self.bridge_wants_records() {
             gathering = now.duration_since(self.flushed_at) < self.gather;
             if !gathering {
                 self.bridge.write(self.lane.take());
@@ -277,16 +286,9 @@ impl RedisLane {
             self.recall(flight);
         }
         self.line = Line::Down { until: now };
-        let memory = self
-            .again
-            .entries
-            .iter()
-            .any(|entry| entry.what.is_in_memory())
-            || self.lane.is_filled();
-        if memory && !self.bridge.is_open() {
+        if self.lane.is_filled() || is_in_memory(&self.again) {
             self.open_bridge();
         }
-        self.bridge.write(self.lane.take());
         for _ in 0..WRITE_ATTEMPTS {
             self.bridge.note_at_once();
             if self.bridge.wants_feeding(now) {
@@ -304,6 +306,10 @@ impl RedisLane {
             ..Left::lost(&lost)
         }
     }
+}
+
+fn is_in_memory(batch: &Batch) -> bool {
+    batch.entries.iter().any(|entry| entry.what.is_in_memory())
 }
 
 /// What is under way, what is left with a note of it, and once more what did not work.

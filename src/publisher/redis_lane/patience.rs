@@ -21,7 +21,9 @@ impl RedisLane {
     pub(super) fn tick(&mut self, now: Instant) -> Result<(), Broken> {
         let hurried = self.lane.queued_bytes() >= QUEUE_BYTES_MAX / 2;
         let away = self.away_since.map(|since| now.duration_since(since));
-        if !self.bridge.is_open() && away.is_some_and(|away| away >= GRACE || hurried) {
+        let enough = away.is_some_and(|away| away >= GRACE || hurried);
+        // What is in the air must be in the journal before anything newer: it is first to land, or be given up.
+        if enough && self.flight.is_none() && !self.bridge.is_open() {
             self.open_bridge();
         }
         self.lane.status.set_journal(&self.bridge.keeper.account);
