@@ -51,7 +51,10 @@ pub(super) struct Bridge {
     noting: Option<u64>,
     pub(super) note_due: bool,
     noted_at: Instant,
-    pub(super) retry_at: Instant,
+    /// When the keeper may try again what it could not write.
+    retry_at: Instant,
+    /// When reading may be tried again after it failed.
+    pub(super) read_at: Instant,
 }
 
 /// What an earlier process has left.
@@ -91,6 +94,7 @@ impl Bridge {
             note_due: false,
             noted_at: now,
             retry_at: now,
+            read_at: now,
         };
         bridge.backlog.reach(account.synced);
         if is_open {

@@ -83,16 +83,17 @@ impl Bridge {
         let at_rest = at_rest && self.early.is_empty();
         let synced = self.keeper.account.synced;
         let Some(replay) = &mut self.replay else {
-            if !at_rest || self.keeper.is_busy() || now < self.retry_at {
+            if !at_rest || now < self.read_at {
                 return Ok(None);
             }
             if self.backlog.is_empty() {
-                return Ok(self.is_open.then(|| self.arrive()));
+                let caught = self.is_open && !self.keeper.is_busy();
+                return Ok(caught.then(|| self.arrive()));
             }
             let pass = self.backlog.pass(|call| lane.is_live(call));
             let arrived = &self.inherited.arrived;
             let begun = Replay::begin(&self.keeper.account.dir, pass, lane, arrived);
-            self.replay = Some(begun.inspect_err(|_| self.retry_at = now + RETRY_AFTER)?);
+            self.replay = Some(begun.inspect_err(|_| self.read_at = now + RETRY_AFTER)?);
             return Ok(None);
         };
         if let Some(piece) = replay.ready() {
@@ -135,7 +136,7 @@ impl Bridge {
     /// Forgets what was being read; a new pass will begin.
     pub(super) fn stop_reading(&mut self, now: Instant) {
         self.replay = None;
-        self.retry_at = now + RETRY_AFTER;
+        self.read_at = now + RETRY_AFTER;
     }
 }
 
