@@ -53,6 +53,7 @@ pub mod calls;
 pub mod connection;
 pub mod journal;
 pub mod publisher;
+pub mod readback;
 
 pub mod clock;
 pub mod open_files;

@@ -21,7 +21,7 @@ use crate::record::push_pair;
     serde::Serialize,
     serde::Deserialize,
 )]
-pub(crate) struct EntryId {
+pub struct EntryId {
     pub(crate) ms: u64,
     pub(crate) seq: u64,
 }
