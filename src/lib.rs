@@ -71,6 +71,7 @@ pub mod payload;
 pub mod record;
 
 pub mod manifest;
+pub mod proof;
 pub mod published;
 
 pub mod audio;

@@ -8,7 +8,9 @@ pub mod demo;
 pub mod health;
 pub mod serve;
 pub mod simulate;
+pub mod source;
 pub mod token;
+pub mod verify;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -45,6 +47,7 @@ enum Command {
     /// Prints NAME=value and where it comes from for every setting, secrets masked, as a .env file could hold it.
     /// Warnings go to standard error. A bad configuration is a list of all its mistakes and exit code 78.
     Check(check::Args),
+    Verify(verify::Args),
     /// Make a signed test token, or a key pair
     Token(token::Args),
     /// Ask the server on this machine whether it is healthy: for containers that have no shell
@@ -78,6 +81,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<ExitCode>
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Simulate(args)) => simulate::run(args),
         Some(Command::Check(args)) => check::run(args),
+        Some(Command::Verify(args)) => verify::run(args),
         Some(Command::Token(args)) => token::run(args),
         Some(Command::Health(args)) => health::run(args),
     }

@@ -55,6 +55,8 @@ mod outage;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod proof;
+#[cfg(test)]
 mod publishing;
 #[cfg(test)]
 mod records;

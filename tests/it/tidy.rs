@@ -7,7 +7,7 @@ use std::{
 };
 
 /// What the core consists of, below `src`: a file of that name or a folder.
-const CORE: [&str; 13] = [
+const CORE: [&str; 14] = [
     "call",
     "frame",
     "record",
@@ -19,6 +19,7 @@ const CORE: [&str; 13] = [
     "client_address",
     "duration",
     "manifest",
+    "proof",
     "published",
     "secret",
 ];
