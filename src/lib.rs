@@ -73,6 +73,7 @@ pub mod record;
 pub mod manifest;
 pub mod proof;
 pub mod published;
+pub mod rebuilt;
 
 pub mod audio;
 pub mod duration;

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// What the core consists of, below `src`: a file of that name or a folder.
-const CORE: [&str; 14] = [
+const CORE: [&str; 15] = [
     "call",
     "frame",
     "record",
@@ -21,6 +21,7 @@ const CORE: [&str; 14] = [
     "manifest",
     "proof",
     "published",
+    "rebuilt",
     "secret",
 ];
 
