@@ -131,9 +131,12 @@ impl Reading {
         })
     }
 
-    /// What was read, for messages.
-    pub fn name(&self) -> String {
-        self.source.name()
+    pub fn not_found(&self, call: &str) -> String {
+        format!(
+            "call {} was not found: neither a frame in {} nor a call_end names it; see --tenant, --redis and --journal",
+            shown(call),
+            self.source.name()
+        )
     }
 
     /// Takes the progress away and says what could not be read. Where standard error is gone, nobody wants to know.

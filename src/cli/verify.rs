@@ -85,11 +85,7 @@ async fn verify(args: Args) -> anyhow::Result<ExitCode> {
     reading.finish();
     let judged = proof.judge(front_ms);
     if let (Some(call), true) = (&args.call, judged.is_empty()) {
-        bail!(
-            "call {} was not found: neither a frame in {} nor a call_end names it; see --tenant, --redis and --journal",
-            shown(call),
-            reading.name()
-        );
+        bail!(reading.not_found(call));
     }
     let printed = if args.json {
         print_json(&judged, &mut io::stdout().lock())
@@ -154,7 +150,8 @@ fn name(one: &Judged<'_>, all: &[Judged<'_>]) -> String {
     format!("call {call}{tenant} session {}", one.name.session)
 }
 
-fn finding(one: &Judged<'_>) -> String {
+/// What was found of a session, in one line.
+pub(super) fn finding(one: &Judged<'_>) -> String {
     let counts = format!(
         "{} frames, {} gaps, {} duplicates",
         one.tally.frames(),

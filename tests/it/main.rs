@@ -41,6 +41,8 @@ mod drain;
 #[cfg(test)]
 mod ends;
 #[cfg(test)]
+mod export;
+#[cfg(test)]
 mod groups;
 #[cfg(test)]
 mod handshakes;

@@ -18,18 +18,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 async fn verify(rig: &Rig, args: &[&str]) -> Outcome {
     let args: Vec<&str> = ["verify"].into_iter().chain(args.iter().copied()).collect();
-    let env = [("REDIS_URL", rig.redis.url())];
-    let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
-    run(rig.service.dir(), &env, &args, LIMIT).await
-}
-
-/// A call of `frames` frames from start to end.
-async fn whole_call(rig: &Rig, call: &str, frames: u64) {
-    let mut socket = rig.exotel().await;
-    begin(&mut socket, call, frames).await;
-    socket.json(&stop(call)).await;
-    socket.rest().await;
-    rig.redis.wait_for_end(call).await;
+    rig.command(&args).await
 }
 
 /// The fields of one frame as it stands in the stream, for tests that write it once more.
@@ -63,7 +52,7 @@ fn assert_says(outcome: &Outcome, code: i32, phrases: &[&str]) {
 async fn a_whole_call_is_proven_whole() {
     for format in ["json", "fields"] {
         let rig = Rig::with(&[("SUPPORT_EXOTEL", "true"), ("FRAME_FORMAT", format)]).await;
-        whole_call(&rig, "proven", 300).await;
+        rig.play("proven", 300).await;
         let line = "call proven: 300 frames, 0 gaps, 0 duplicates, crc ok\n";
         for args in [&["--call", "proven"][..], &["--since", "10m"]] {
             let outcome = verify(&rig, args).await;
@@ -81,8 +70,8 @@ async fn a_whole_call_is_proven_whole() {
 #[tokio::test]
 async fn a_hole_makes_a_call_not_whole() {
     let rig = Rig::open().await;
-    whole_call(&rig, "before", 10).await;
-    whole_call(&rig, "holey", 10).await;
+    rig.play("before", 10).await;
+    rig.play("holey", 10).await;
     let (id, _) = entry(&rig.redis, "holey", 5).await;
     rig.redis.tell::<u64>(&["XDEL", "audio_stream", &id]).await;
     let outcome = verify(&rig, &["--call", "holey"]).await;
@@ -107,7 +96,7 @@ async fn a_hole_makes_a_call_not_whole() {
 async fn a_trimmed_call_is_neither_whole_nor_broken() {
     let rig = Rig::open().await;
     for call in ["gone", "half", "whole"] {
-        whole_call(&rig, call, 10).await;
+        rig.play(call, 10).await;
     }
     rig.redis
         .tell::<u64>(&["XTRIM", "audio_stream", "MAXLEN", "15"])
@@ -150,8 +139,8 @@ async fn a_trimmed_call_is_neither_whole_nor_broken() {
 #[tokio::test]
 async fn repeats_changed_audio_and_strange_entries_are_told() {
     let rig = Rig::open().await;
-    whole_call(&rig, "twice", 10).await;
-    whole_call(&rig, "changed", 10).await;
+    rig.play("twice", 10).await;
+    rig.play("changed", 10).await;
     let (_, fields) = entry(&rig.redis, "twice", 4).await;
     add(&rig.redis, "audio_stream", &fields).await;
     let outcome = verify(&rig, &["--call", "twice"]).await;
@@ -212,7 +201,7 @@ async fn what_has_no_end_or_is_not_there_is_said() {
     speak(&mut socket, 4, 5).await;
     socket.json(&stop("live")).await;
     rig.redis.wait_for_end("live").await;
-    whole_call(&rig, "other", 2).await;
+    rig.play("other", 2).await;
     let outcome = verify(&rig, &["--since", "10m", "--tenant", "someacct1"]).await;
     assert_says(
         &outcome,
@@ -227,8 +216,8 @@ async fn what_has_no_end_or_is_not_there_is_said() {
 #[tokio::test]
 async fn every_session_of_a_call_is_proven() {
     let rig = Rig::open().await;
-    whole_call(&rig, "again", 4).await;
-    whole_call(&rig, "again", 6).await;
+    rig.play("again", 4).await;
+    rig.play("again", 6).await;
     let outcome = verify(&rig, &["--call", "again", "--json"]).await;
     assert_says(&outcome, 0, &[]);
     let lines: Vec<Value> = outcome
@@ -268,7 +257,7 @@ async fn all_shards_are_read() {
     let rig = Rig::over(redis, &env).await;
     let calls = ["a", "b", "c", "d", "e", "f"];
     for call in calls {
-        whole_call(&rig, call, 5).await;
+        rig.play(call, 5).await;
     }
     let url = rig.redis.url();
     let env = [
