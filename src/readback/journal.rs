@@ -166,6 +166,29 @@ mod tests {
     }
 
     #[test]
+    fn the_front_tells_what_was_removed_to_make_room() {
+        let (dir, mut writer) = written(&[Kind::CallEnd]);
+        let fields = [0; 10_000];
+        for at_ms in 2..500 {
+            let record = Record {
+                kind: Kind::Frame,
+                at_ms,
+                call: 1,
+                seq: at_ms,
+                fields: &fields,
+            };
+            writer.append(record).unwrap();
+            writer.sync().unwrap();
+        }
+        let mut journal = Journal::open(dir.path().to_owned()).unwrap();
+        let front = journal.front().unwrap().unwrap();
+        let mut pass = journal.pass(Kind::Frame).unwrap();
+        let first = pass.next().unwrap().unwrap();
+        assert_eq!(first.added_ms, front);
+        assert!((2..500).contains(&front), "{front}");
+    }
+
+    #[test]
     fn what_is_no_journal_is_said_to_be_none() {
         let empty = TempDir::new().unwrap();
         for dir in [empty.path().to_owned(), empty.path().join("missing")] {

@@ -124,6 +124,15 @@ async fn a_trimmed_call_is_neither_whole_nor_broken() {
         &["3 sessions: 1 whole, 0 not whole, 2 trimmed\n"],
     );
 
+    // Whoever may not ask what was removed takes the first entry as the front.
+    let rights = [
+        "ACL", "SETUSER", "reader", "on", ">pw", "~*", "+xrange", "+client", "+info",
+    ];
+    rig.redis.tell::<String>(&rights).await;
+    let url = format!("redis://reader:pw@127.0.0.1:{}", rig.redis.port());
+    let args = ["--call", "half", "--redis", &url];
+    assert_says(&verify(&rig, &args).await, 3, &["trimmed: 5 of 10 "]);
+
     rig.redis
         .tell::<u64>(&["XTRIM", "audio_stream", "MAXLEN", "0"])
         .await;
@@ -312,6 +321,52 @@ async fn a_journal_is_read_while_it_is_written() {
     assert!(
         outcome.stderr.contains("there is no journal in ."),
         "{outcome:?}"
+    );
+}
+
+// 2 REDIS_TLS_CA: over TLS too, with a private authority.
+#[tokio::test]
+async fn a_redis_behind_tls_is_read() {
+    let rig = Rig::open().await;
+    rig.play("encrypted", 10).await;
+    let made =
+        rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).expect("a certificate");
+    let file = |name: &str, text: &str| {
+        let path = rig.service.dir().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.to_string_lossy().into_owned()
+    };
+    let cert = file("cert.pem", &made.cert.pem());
+    let key = file("key.pem", &made.signing_key.serialize_pem());
+    let port = Redis::absent().port().to_string();
+    let set = [
+        "CONFIG",
+        "SET",
+        "tls-auth-clients",
+        "no",
+        "tls-cert-file",
+        &cert,
+    ]
+    .into_iter()
+    .chain([
+        "tls-key-file",
+        &key,
+        "tls-ca-cert-file",
+        &cert,
+        "tls-port",
+        &port,
+    ]);
+    rig.redis.tell::<String>(&set.collect::<Vec<_>>()).await;
+    let url = format!("rediss://127.0.0.1:{port}");
+    let args = ["verify", "--call", "encrypted", "--redis", &url];
+    let outcome = run(rig.service.dir(), &[("REDIS_TLS_CA", &cert)], &args, LIMIT).await;
+    let line = "call encrypted: 10 frames, 0 gaps, 0 duplicates, crc ok\n";
+    assert_says(&outcome, 0, &[line]);
+    let outcome = run(rig.service.dir(), &[], &args, LIMIT).await;
+    assert_eq!(
+        outcome.code,
+        Some(1),
+        "whose certificate nobody vouches for: {outcome:?}"
     );
 }
 
