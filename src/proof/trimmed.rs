@@ -39,13 +39,11 @@ impl Seen {
 /// Whether all that is missing before `next` may have stood before the first entry that is left, which was added at
 /// `front_ms`.
 pub(super) fn may_explain(end: &End, next: Seen, front_ms: u64) -> bool {
-    // What was added late, out of a journal, does not tell by how much the clocks differ.
-    let was_late = next.added_ms > next.came_ms.saturating_add(SLACK_MS);
+    // Added before it came: by so much at least Redis's clock is behind. How much later it was added tells nothing, since it
+    // may have waited in a journal.
+    let behind_ms = next.came_ms.saturating_sub(next.added_ms);
     let begun_ms = end.timestamp_ms.saturating_sub(end.wall_ms);
-    let begun_ms = begun_ms
-        .saturating_add(next.added_ms)
-        .saturating_sub(next.came_ms);
-    if !was_late && front_ms < begun_ms {
+    if front_ms < begun_ms.saturating_sub(behind_ms) {
         // Not even the first frame was older than what is still there.
         return false;
     }

@@ -40,6 +40,15 @@ pub struct Pages<'s> {
     entry: (EntryId, Vec<u8>),
 }
 
+/// What a stream tells of its beginning.
+#[derive(Debug, Clone, Copy)]
+enum Front {
+    NoStream,
+    Whole,
+    /// In ms, as entry ids have them.
+    RemovedBefore(u64),
+}
+
 impl Redis {
     pub(super) async fn connect(
         settings: &RedisSettings,
@@ -68,24 +77,37 @@ impl Redis {
 
     pub(super) async fn fronts(&mut self) -> Result<Vec<Option<u64>>, LinkError> {
         let mut fronts = Vec::with_capacity(self.keys.len());
+        let mut any = false;
         for key in self.keys.clone() {
-            fronts.push(self.front(&key).await?);
+            let front = self.front(&key).await?;
+            any |= !matches!(front, Front::NoStream);
+            fronts.push(match front {
+                Front::NoStream | Front::Whole => None,
+                Front::RemovedBefore(ms) => Some(ms),
+            });
+        }
+        // A shard that no call has come to yet is none.
+        if !any {
+            self.notices.push(format!(
+                "there is no stream {} in this Redis: see what AUDIO_STREAM and AUDIO_STREAM_SHARDS are where the service runs",
+                self.name()
+            ));
         }
         Ok(fronts)
     }
 
-    async fn front(&mut self, key: &str) -> Result<Option<u64>, LinkError> {
+    async fn front(&mut self, key: &str) -> Result<Front, LinkError> {
         let stream = cmd("XINFO").arg("STREAM").arg(key).to_owned();
         match self.link.request(&stream).await? {
             Value::ServerError(error) if reply::words(&error).contains("no such key") => {
-                self.notices.push(format!(
-                    "there is no stream {key} in this Redis: see what AUDIO_STREAM and AUDIO_STREAM_SHARDS are where the service runs"
-                ));
-                Ok(None)
+                Ok(Front::NoStream)
             }
             // Whoever may not ask has to take the first entry as the first of what is left.
-            Value::ServerError(_) => self.first_ms(key).await,
-            info => Ok(removed_before(&info)),
+            Value::ServerError(_) => Ok(match self.first_ms(key).await? {
+                Some(ms) => Front::RemovedBefore(ms),
+                None => Front::NoStream,
+            }),
+            info => Ok(removed_before(&info).map_or(Front::Whole, Front::RemovedBefore)),
         }
     }
 

@@ -289,6 +289,7 @@ async fn all_shards_are_read() {
     }
     assert!(used > 1, "the calls are spread");
     let outcome = command(&["verify", "--since", "10m"]).await;
+    assert_eq!(outcome.stderr, "", "an unused shard is no fault");
     assert_says(
         &outcome,
         3,
