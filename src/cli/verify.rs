@@ -224,7 +224,7 @@ fn print_json(judged: &[Judged<'_>], out: &mut impl Write) -> io::Result<()> {
             },
             frames: one.tally.frames(),
             bytes: one.tally.bytes(),
-            gaps: one.tally.gaps(),
+            gaps: verdict.map_or(one.tally.gaps(), |verdict| verdict.gaps),
             duplicates: one.tally.duplicates(),
             crc_ok: verdict.map(|verdict| verdict.crc_ok),
             expected_frames: end.map(|end| end.frames),
