@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!  main ─▶ cli ─▶ serve ─▶ app ─▶ config       demo ─▶ app, simulate       simulate, token, check
-//!                           ▼
+//!                           ▼                  verify, export ─▶ readback ─▶ publisher, journal
 //!                         server ─▶ health           the edges: sockets, disk, clocks, tasks
 //!                           ▼
 //!    connection ──▶ calls ──▶ publisher ──▶ journal
@@ -13,7 +13,7 @@
 //!  ══════│════════════│═══════════│════════════════════════════════════════════════════════════
 //!        ▼            ▼           ▼                  the core: pure, no tokio, no clock, no disk
 //!     intake        call       record                admission ─▶ auth
-//!        ▼                        ▲                  manifest, published: records read back
+//!        ▼                        ▲                  proof, rebuilt ─▶ manifest, published: records read back
 //!     dialect ─▶ payload ─▶ audio, frame
 //!
 //!  telemetry, shutdown, clock: any edge may use them
@@ -53,6 +53,7 @@ pub mod calls;
 pub mod connection;
 pub mod journal;
 pub mod publisher;
+pub mod readback;
 
 pub mod clock;
 pub mod open_files;
@@ -70,7 +71,9 @@ pub mod payload;
 pub mod record;
 
 pub mod manifest;
+pub mod proof;
 pub mod published;
+pub mod rebuilt;
 
 pub mod audio;
 pub mod duration;

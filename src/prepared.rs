@@ -89,7 +89,8 @@ impl Prepared {
     }
 }
 
-fn redis_documents(documents: &Documents) -> Vec<Problem> {
+/// What is wrong with the certificates and keys for `rediss://`.
+pub(crate) fn redis_documents(documents: &Documents) -> Vec<Problem> {
     let mut problems = Vec::new();
     if let Some(path) = &documents.redis_ca
         && let Err(wrong) = authorities(path)

@@ -1,5 +1,5 @@
-//! Records read back: the frame or the call's end that a consumer finds under `data`, or in fields of their own; and what
-//! a call's metadata tells its next session.
+//! Records read back: the frame, the call's end or the gap that a consumer finds under `data`, or in fields of their own;
+//! and what a call's metadata tells its next session.
 //!
 //! The counterpart of `record.rs`, which writes them; where entries come from (Redis, a journal) is the caller's affair, who
 //! brings their name and value pairs. Invariant: what is read here is whole; an entry that lacks a member is an error.
@@ -72,7 +72,21 @@ pub fn numbered_up_to(metadata: &[u8], tenant_id: &str) -> Option<u64> {
     (metadata.numbered && metadata.tenant_id == tenant_id).then_some(metadata.last_seq)
 }
 
-/// Why an entry is neither.
+/// A hole in a session's audio that the service told of (4.4).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Gap {
+    pub tenant_id: String,
+    pub interaction_id: String,
+    pub timestamp_ms: u64,
+    /// The numbers that are missing; where none were given, `to_seq` is one less than `from_seq`, the next.
+    pub from_seq: u64,
+    pub to_seq: u64,
+    /// How much audio is missing, or how long a pause was.
+    pub ms: u64,
+    pub reason: String,
+}
+
+/// Why an entry is none of these.
 #[derive(Debug, thiserror::Error)]
 pub enum UnreadableEntry {
     #[error("the entry's data is not the JSON of such a record")]
@@ -115,10 +129,36 @@ impl End {
     pub fn read<'p>(
         pairs: impl IntoIterator<Item = (&'p [u8], &'p [u8])>,
     ) -> Result<Self, UnreadableEntry> {
-        let data = pairs.into_iter().find(|(name, _)| *name == b"data");
-        let (_, data) = data.ok_or(UnreadableEntry::Field("data"))?;
-        serde_json::from_slice(data).map_err(UnreadableEntry::Json)
+        serde_json::from_slice(data(pairs)?).map_err(UnreadableEntry::Json)
     }
+}
+
+impl Gap {
+    /// Reads an entry of the `call_events` stream; nothing where it is another event.
+    pub fn read<'p>(
+        pairs: impl IntoIterator<Item = (&'p [u8], &'p [u8])>,
+    ) -> Result<Option<Self>, UnreadableEntry> {
+        #[derive(Deserialize)]
+        struct Event<'a> {
+            #[serde(borrow, rename = "type")]
+            kind: Cow<'a, str>,
+        }
+        let data = data(pairs)?;
+        let event: Event<'_> = serde_json::from_slice(data).map_err(UnreadableEntry::Json)?;
+        if event.kind != "gap" {
+            return Ok(None);
+        }
+        let gap = serde_json::from_slice(data).map_err(UnreadableEntry::Json)?;
+        Ok(Some(gap))
+    }
+}
+
+fn data<'p>(
+    pairs: impl IntoIterator<Item = (&'p [u8], &'p [u8])>,
+) -> Result<&'p [u8], UnreadableEntry> {
+    let data = pairs.into_iter().find(|(name, _)| *name == b"data");
+    data.map(|(_, data)| data)
+        .ok_or(UnreadableEntry::Field("data"))
 }
 
 /// A frame in fields of their own, as far as they have been seen.
@@ -258,6 +298,18 @@ mod tests {
             ("stop", "0badcafe")
         );
         assert!(end.complete);
+    }
+
+    #[test]
+    fn gaps_are_told_from_other_events() {
+        let read = |json: &[u8]| Gap::read([(&b"data"[..], json)]);
+        let gap = br#"{"type":"gap","interaction_id":"i","tenant_id":"t","timestamp_ms":1,"from_seq":2,"to_seq":4,"ms":60,"reason":"client"}"#;
+        let gap = read(gap).unwrap().unwrap();
+        assert_eq!((gap.from_seq, gap.to_seq, gap.ms), (2, 4, 60));
+        assert_eq!(read(br#"{"type":"dtmf","digit":"1"}"#).unwrap(), None);
+        for broken in [&br#"{"type":"gap"}"#[..], b"{}", b"[]", b""] {
+            assert!(read(broken).is_err());
+        }
     }
 
     #[test]

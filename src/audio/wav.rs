@@ -156,7 +156,7 @@ fn unreadable(error: hound::Error) -> WavError {
 pub(super) const RATES: std::ops::RangeInclusive<u32> = 1_000..=384_000;
 
 /// A call has one track or two; the rest is room for names that nobody foresaw.
-pub(super) const TRACKS_MAX: usize = 16;
+pub const TRACKS_MAX: usize = 16;
 
 /// An hour at 48 kHz, 345 MB.
 const CLIP_SAMPLES_MAX: usize = 3600 * 48_000;

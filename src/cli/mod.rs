@@ -5,10 +5,13 @@
 
 pub mod check;
 pub mod demo;
+pub mod export;
 pub mod health;
 pub mod serve;
 pub mod simulate;
+pub mod source;
 pub mod token;
+pub mod verify;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -45,6 +48,8 @@ enum Command {
     /// Prints NAME=value and where it comes from for every setting, secrets masked, as a .env file could hold it.
     /// Warnings go to standard error. A bad configuration is a list of all its mistakes and exit code 78.
     Check(check::Args),
+    Verify(verify::Args),
+    Export(export::Args),
     /// Make a signed test token, or a key pair
     Token(token::Args),
     /// Ask the server on this machine whether it is healthy: for containers that have no shell
@@ -78,6 +83,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<ExitCode>
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Simulate(args)) => simulate::run(args),
         Some(Command::Check(args)) => check::run(args),
+        Some(Command::Verify(args)) => verify::run(args),
+        Some(Command::Export(args)) => export::run(args),
         Some(Command::Token(args)) => token::run(args),
         Some(Command::Health(args)) => health::run(args),
     }
@@ -104,8 +111,9 @@ Examples:
   SUPPORT_EXOTEL=true rtaa-ingest           serve Exotel, frames in the journal
   REDIS_URL=redis://localhost SUPPORT_EXOTEL=true rtaa-ingest
   rtaa-ingest simulate --url ws://localhost:8443/v1/ingest --calls 10
+  rtaa-ingest verify --since 10m            prove that all calls came through whole
 
-Exit codes: 0 clean, 1 failed, 2 bad usage, 78 bad configuration.";
+Exit codes: 0 clean, 1 failed, 2 bad usage, 3 see verify, 78 bad configuration.";
 
 #[cfg(test)]
 mod tests {

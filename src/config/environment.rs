@@ -68,6 +68,13 @@ impl Environment {
         }
     }
 
+    /// Sets a variable, whatever was said of it, in a file of its own too.
+    pub(super) fn replace(&mut self, name: &str, value: &str) {
+        self.vars.remove(&format!("{name}_FILE"));
+        let text = Text(Some(value.to_owned()));
+        self.vars.insert(name.to_owned(), (text, Source::Process));
+    }
+
     /// Every broken line is a problem; the readable ones count none the less, so that all errors are found at once.
     pub(super) fn add_dot_env(&mut self, text: &str) {
         // Editors on Windows put a byte order mark first; a last line without an end is no mistake either.

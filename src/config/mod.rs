@@ -65,9 +65,26 @@ pub struct Config {
     values: Vec<Value>,
 }
 
+/// What is wrong with one or several Redis URLs, without quoting them.
+pub fn redis_fault(urls: &Secret) -> Option<String> {
+    urls::redis(urls.expose()).err()
+}
+
 impl Config {
     /// From the environment of this process and the `.env` of its working directory.
     pub fn load() -> Result<Self, ConfigErrors> {
+        Self::of_process(Environment::of_process())
+    }
+
+    /// The same, but frames are in the Redis at `url`, whatever the environment says of where they go.
+    pub fn load_with_redis(url: &Secret) -> Result<Self, ConfigErrors> {
+        let mut environment = Environment::of_process();
+        environment.replace("REDIS_URL", url.expose());
+        environment.replace("PUBSUB_ADAPTER", "redis_streams");
+        Self::of_process(environment)
+    }
+
+    fn of_process(environment: Environment) -> Result<Self, ConfigErrors> {
         let terminal = io::stderr().is_terminal();
         let unset_format = if terminal {
             LogFormat::Text
@@ -75,7 +92,6 @@ impl Config {
             LogFormat::Json
         };
         let read_file = |path: &Path| environment::read_bounded(File::open(path)?);
-        let environment = Environment::of_process();
         let colours = terminal && !environment.names().any(|name| name == "NO_COLOR");
         let mut config = Self::from_environment(environment, &read_file, unset_format)?;
         config.telemetry.colours = colours;

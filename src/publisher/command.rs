@@ -134,8 +134,8 @@ fn push_count(out: &mut Vec<u8>, arguments: usize) {
     out.extend_from_slice(b"\r\n");
 }
 
-const CALL_END: &str = "call_end";
-const CALL_EVENTS: &str = "call_events";
+pub(crate) const CALL_END: &str = "call_end";
+pub(crate) const CALL_EVENTS: &str = "call_events";
 const RECORDS_MAX: u64 = 100_000;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! A lane's own connection to Redis: dialled, encrypted, logged in, and ready for raw commands.
+//! A connection to Redis of one's own, a lane's or a reader's: dialled, encrypted, logged in, and ready for raw commands.
 //!
 //! The redis crate reads the URL and the replies; the bytes go over a socket of ours, because its asynchronous API
-//! takes no prepared commands. Nothing here retries: the lane does.
+//! takes no prepared commands. Nothing here retries: whoever owns it does.
 
 use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::secret::Secret;
 
 /// How to reach the server of one lane.
 #[derive(Clone)]
-pub(super) struct Dial {
+pub(crate) struct Dial {
     info: ConnectionInfo,
     tls: Option<Arc<ClientConfig>>,
     /// Sent on every new connection after the login; an error with this word at its front is no error.
@@ -29,7 +29,7 @@ pub(super) struct Dial {
 }
 
 /// A connection in use.
-pub(super) struct Link {
+pub(crate) struct Link {
     pub(super) reader: ReadHalf<Box<dyn Io>>,
     pub(super) writer: WriteHalf<Box<dyn Io>>,
     /// `None` where the server does not tell.
@@ -70,7 +70,7 @@ impl RedisSettings {
 
 impl Dial {
     /// Reads the URL and the certificates, and remembers which consumer groups to make on `stream`.
-    pub(super) fn new(
+    pub(crate) fn new(
         settings: &RedisSettings,
         stream: &str,
         groups: &[String],
@@ -95,7 +95,7 @@ impl Dial {
     }
 
     /// Connects and logs in.
-    pub(super) async fn connect(&self) -> Result<Link, LinkError> {
+    pub(crate) async fn connect(&self) -> Result<Link, LinkError> {
         match timeout(TIMEOUT, self.connect_unbounded()).await {
             Ok(result) => result,
             Err(_) => Err(LinkError::Timeout),
@@ -174,7 +174,7 @@ impl fmt::Debug for Link {
 
 impl Link {
     /// Sends one command and waits for its reply, which may be an error of Redis's.
-    pub(super) async fn request(&mut self, command: &redis::Cmd) -> Result<Value, LinkError> {
+    pub(crate) async fn request(&mut self, command: &redis::Cmd) -> Result<Value, LinkError> {
         match timeout(TIMEOUT, self.exchange(&command.get_packed_command())).await {
             Ok(reply) => reply,
             Err(_) => Err(LinkError::Timeout),

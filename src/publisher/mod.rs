@@ -8,18 +8,18 @@ mod backlog;
 mod batch;
 #[cfg(test)]
 pub(crate) mod by_hand;
-mod command;
+pub(crate) mod command;
 mod fence;
 mod fine_timer;
 pub mod groups;
 mod journal_lane;
 mod keeper;
 mod lane;
-mod link;
+pub(crate) mod link;
 pub mod progress;
 mod redis_error;
 mod redis_lane;
-mod reply;
+pub(crate) mod reply;
 mod status;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -140,6 +140,24 @@ pub struct Health {
     pub journal_room_s: Option<u64>,
 }
 
+impl Settings {
+    /// The keys of the streams that frames go to (4.6).
+    pub fn frame_keys(&self) -> Vec<String> {
+        match self.shards {
+            0 | 1 => vec![self.stream.clone()],
+            shards => (0..shards)
+                .map(|shard| format!("{}:{{{shard}}}", self.stream))
+                .collect(),
+        }
+    }
+}
+
+/// Which of the keys has the frames of a call: always the same for the same id. Nothing where there are no keys.
+pub fn shard(interaction_id: &str, keys: usize) -> Option<usize> {
+    let keys = u32::try_from(keys).ok().filter(|&keys| keys > 0)?;
+    usize::try_from(crc32fast::hash(interaction_id.as_bytes()) % keys).ok()
+}
+
 impl Publisher {
     /// Starts every lane's owner in `owners`; they end once [`Publisher::close`] was called and all is delivered, or
     /// when `give_up` is cancelled.
@@ -149,12 +167,7 @@ impl Publisher {
         owners: &mut JoinSet<Left>,
         give_up: &CancellationToken,
     ) -> Result<Self, StartError> {
-        let keys = match settings.shards {
-            0 | 1 => vec![settings.stream.clone()],
-            shards => (0..shards)
-                .map(|shard| format!("{}:{{{shard}}}", settings.stream))
-                .collect(),
-        };
+        let keys = settings.frame_keys();
         let mut watches = Vec::new();
         let (lanes, adapter) = match &settings.destination {
             Destination::Redis(redis) => {
@@ -203,15 +216,8 @@ impl Publisher {
 
     /// The lane for a call: always the same for the same id.
     pub fn outlet(&self, interaction_id: &str) -> Option<Outlet> {
-        let lane = self.lanes.get(self.shard_of(interaction_id)?)?;
+        let lane = self.lanes.get(shard(interaction_id, self.lanes.len())?)?;
         Some(Outlet(Arc::clone(lane)))
-    }
-
-    fn shard_of(&self, interaction_id: &str) -> Option<usize> {
-        let lanes = u32::try_from(self.lanes.len())
-            .ok()
-            .filter(|&lanes| lanes > 0)?;
-        Some((crc32fast::hash(interaction_id.as_bytes()) % lanes) as usize)
     }
 
     /// What stands in `call:metadata:<interaction_id>`; `None` also where Redis does not tell within a second.
@@ -219,7 +225,7 @@ impl Publisher {
     /// # Cancel safety
     /// Nothing is lost by dropping it.
     pub async fn metadata_of(&self, interaction_id: &str) -> Option<Vec<u8>> {
-        let watch = self.watches.get(self.shard_of(interaction_id)?)?;
+        let watch = self.watches.get(shard(interaction_id, self.lanes.len())?)?;
         watch.value_of(metadata_key(interaction_id)).await
     }
 

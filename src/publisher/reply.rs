@@ -6,6 +6,8 @@ use std::fmt;
 
 use redis::{RedisError, Value};
 
+use crate::record::push_pair;
+
 /// A stream entry's id.
 #[derive(
     Debug,
@@ -19,13 +21,13 @@ use redis::{RedisError, Value};
     serde::Serialize,
     serde::Deserialize,
 )]
-pub(super) struct EntryId {
-    pub(super) ms: u64,
-    pub(super) seq: u64,
+pub struct EntryId {
+    pub(crate) ms: u64,
+    pub(crate) seq: u64,
 }
 
 impl EntryId {
-    pub(super) fn parse(text: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let dash = text.iter().position(|&byte| byte == b'-')?;
         let (ms, seq) = (number(text.get(..dash)?)?, number(text.get(dash + 1..)?)?);
         Some(Self {
@@ -80,9 +82,32 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<(Reply, usize)>, RedisError> {
 }
 
 /// An error in Redis's own words, the code first.
-pub(super) fn words(error: &redis::ServerError) -> String {
+pub(crate) fn words(error: &redis::ServerError) -> String {
     let details = error.details().unwrap_or_default();
     format!("{} {details}", error.code()).trim_end().to_owned()
+}
+
+/// The entries of an XRANGE reply, their fields as they stand behind the `*` of an XADD.
+pub(crate) fn entries(reply: &Value) -> impl Iterator<Item = (EntryId, Vec<u8>)> {
+    let items = match reply {
+        Value::Array(items) => items.as_slice(),
+        _ => &[],
+    };
+    items.iter().filter_map(|item| {
+        let Value::Array(parts) = item else {
+            return None;
+        };
+        let [Value::BulkString(id), Value::Array(pairs)] = parts.as_slice() else {
+            return None;
+        };
+        let mut fields = Vec::new();
+        for pair in pairs.chunks_exact(2) {
+            if let [Value::BulkString(name), Value::BulkString(value)] = pair {
+                push_pair(&mut fields, name, value);
+            }
+        }
+        Some((EntryId::parse(id)?, fields))
+    })
 }
 
 /// Reads the front of an array, so that its items can be read one by one: how many they are, and how many bytes

@@ -41,6 +41,8 @@ mod drain;
 #[cfg(test)]
 mod ends;
 #[cfg(test)]
+mod export;
+#[cfg(test)]
 mod groups;
 #[cfg(test)]
 mod handshakes;
@@ -54,6 +56,8 @@ mod late_token;
 mod outage;
 #[cfg(test)]
 mod process;
+#[cfg(test)]
+mod proof;
 #[cfg(test)]
 mod publishing;
 #[cfg(test)]

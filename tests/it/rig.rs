@@ -3,9 +3,11 @@
 
 use crate::{
     caller::{Caller, Socket},
+    conversation::{begin, stop},
     keys,
     redis::Redis,
-    service::{Service, Setup},
+    service::{Outcome, Service, Setup, run},
+    wait::{PATIENCE, until},
 };
 
 /// Both processes; they die with it, the service first.
@@ -43,6 +45,25 @@ impl Rig {
     /// A custom client's connection, with a token that names nothing.
     pub(crate) async fn custom(&self) -> Socket {
         self.caller().bearer(&keys::token()).connect().await
+    }
+
+    /// A call of Exotel's with this many frames, from its start to its end in Redis.
+    pub(crate) async fn play(&self, call: &str, frames: u64) {
+        let ends = self.redis.ends_of(call).await.len();
+        let mut socket = self.exotel().await;
+        begin(&mut socket, call, frames).await;
+        socket.json(&stop(call)).await;
+        socket.rest().await;
+        until(&format!("the end of {call}"), async || {
+            (self.redis.ends_of(call).await.len() > ends).then_some(())
+        })
+        .await;
+    }
+
+    /// Runs a subcommand with this Redis.
+    pub(crate) async fn command(&self, args: &[&str]) -> Outcome {
+        let url = self.redis.url();
+        run(self.service.dir(), &[("REDIS_URL", &url)], args, PATIENCE).await
     }
 
     /// No part of `secret` may have come out anywhere.

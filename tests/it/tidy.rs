@@ -7,7 +7,7 @@ use std::{
 };
 
 /// What the core consists of, below `src`: a file of that name or a folder.
-const CORE: [&str; 13] = [
+const CORE: [&str; 15] = [
     "call",
     "frame",
     "record",
@@ -19,7 +19,9 @@ const CORE: [&str; 13] = [
     "client_address",
     "duration",
     "manifest",
+    "proof",
     "published",
+    "rebuilt",
     "secret",
 ];
 

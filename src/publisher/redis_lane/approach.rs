@@ -21,7 +21,7 @@ use crate::{
         redis_error::Class,
         reply::{self, EntryId},
     },
-    record::{Kind, push_pair},
+    record::Kind,
 };
 
 /// A connection that is fit for use.
@@ -125,7 +125,10 @@ async fn newest(link: &mut Link, key: &str) -> Result<EntryId, LinkError> {
             error: reply::words(error),
         });
     }
-    Ok(entries(&reply).next().map(|(id, _)| id).unwrap_or_default())
+    Ok(reply::entries(&reply)
+        .next()
+        .map(|(id, _)| id)
+        .unwrap_or_default())
 }
 
 /// Reads the entries behind `after` up to `newest`; false if the server does not let us.
@@ -149,7 +152,7 @@ async fn read_back(
             return Ok(Class::of(&reply::words(error)) != Class::Denied);
         }
         let mut read = 0;
-        for (id, fields) in entries(&reply) {
+        for (id, fields) in reply::entries(&reply) {
             read += 1;
             after = id;
             take(&fields);
@@ -159,29 +162,6 @@ async fn read_back(
         }
     }
     Ok(true)
-}
-
-/// The entries of an XRANGE reply, their fields as they stand behind the `*` of an XADD.
-fn entries(reply: &Value) -> impl Iterator<Item = (EntryId, Vec<u8>)> {
-    let items = match reply {
-        Value::Array(items) => items.as_slice(),
-        _ => &[],
-    };
-    items.iter().filter_map(|item| {
-        let Value::Array(parts) = item else {
-            return None;
-        };
-        let [Value::BulkString(id), Value::Array(pairs)] = parts.as_slice() else {
-            return None;
-        };
-        let mut fields = Vec::new();
-        for pair in pairs.chunks_exact(2) {
-            if let [Value::BulkString(name), Value::BulkString(value)] = pair {
-                push_pair(&mut fields, name, value);
-            }
-        }
-        Some((EntryId::parse(id)?, fields))
-    })
 }
 
 const STREAMS: [Kind; 3] = [Kind::Frame, Kind::CallEnd, Kind::CallEvent];

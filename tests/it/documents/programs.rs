@@ -313,6 +313,12 @@ async fn the_commands_run() {
         "{said}"
     );
     assert!(said.contains(r#""reason":"callended""#), "{said}");
+    let proven = "call demo-1: 250 frames, 0 gaps, 0 duplicates, crc ok\n";
+    assert!(said.contains(proven), "{said}");
+    assert!(
+        said.contains("demo-1.wav: 5.000 s, 1 channel at 8000 Hz\n"),
+        "{said}"
+    );
     let said = run("health").await;
     assert!(
         said.contains(r#""pubsub":true"#) && said.contains(r#"{"ready":true}"#),
