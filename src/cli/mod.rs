@@ -7,6 +7,7 @@ pub mod check;
 pub mod demo;
 pub mod export;
 pub mod health;
+pub mod replay;
 pub mod serve;
 pub mod simulate;
 pub mod source;
@@ -50,6 +51,7 @@ enum Command {
     Check(check::Args),
     Verify(verify::Args),
     Export(export::Args),
+    Replay(replay::Args),
     /// Make a signed test token, or a key pair
     Token(token::Args),
     /// Ask the server on this machine whether it is healthy: for containers that have no shell
@@ -85,6 +87,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<ExitCode>
         Some(Command::Check(args)) => check::run(args),
         Some(Command::Verify(args)) => verify::run(args),
         Some(Command::Export(args)) => export::run(args),
+        Some(Command::Replay(args)) => replay::run(args),
         Some(Command::Token(args)) => token::run(args),
         Some(Command::Health(args)) => health::run(args),
     }

@@ -75,7 +75,8 @@ impl Place {
     }
 }
 
-fn configuration(redis: Option<Secret>) -> anyhow::Result<Config> {
+/// What the environment says, with this Redis in the place of its own.
+pub fn configuration(redis: Option<Secret>) -> anyhow::Result<Config> {
     let config = match redis {
         None => Config::load()?,
         Some(url) => {
@@ -169,8 +170,7 @@ pub fn shown(name: &str) -> String {
     shown
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the shape of a flag's parser")]
-fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+pub fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
     Ok(Secret::new(text))
 }
 

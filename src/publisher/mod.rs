@@ -16,6 +16,7 @@ mod journal_lane;
 mod keeper;
 mod lane;
 pub(crate) mod link;
+mod outlet;
 pub mod progress;
 mod redis_error;
 mod redis_lane;
@@ -27,7 +28,6 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use self::link::LinkError;
 use self::{
     batch::{Batch, What},
     groups::{GroupState, Watch},
@@ -35,17 +35,13 @@ use self::{
     keeper::Keeper,
     lane::Lane,
     link::Dial,
-    progress::Progress,
+    outlet::metadata_key,
     redis_lane::RedisLane,
 };
+pub use self::{link::LinkError, outlet::Outlet};
 use crate::{
     journal::{self, Keep, error::OpenError},
-    payload::Audio,
-    record::{
-        CallEnd, CallEvent, Kind, Metadata,
-        frame::{FrameFormat, FrameNumbers, FramePattern},
-        to_json,
-    },
+    record::{Kind, frame::FrameFormat},
     secret::Secret,
 };
 
@@ -116,10 +112,6 @@ pub struct Publisher {
     format: FrameFormat,
     adapter: &'static str,
 }
-
-/// The lane that a call's records take.
-#[derive(Debug, Clone)]
-pub struct Outlet(Arc<Lane>);
 
 /// What a lane leaves behind when it ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -286,6 +278,20 @@ impl Publisher {
         health
     }
 
+    /// Frames in the journal that are not in Redis yet, and how many there were at most.
+    pub fn backlog(&self) -> (u64, u64) {
+        let lanes = self.lanes.iter().map(|lane| lane.status.journal());
+        lanes.fold((0, 0), |(now, most), journal| {
+            (now + journal.backlog, most + journal.backlog_most)
+        })
+    }
+
+    /// Whether the journal holds nothing that is to be published.
+    pub fn is_caught_up(&self) -> bool {
+        let mut lanes = self.lanes.iter();
+        lanes.all(|lane| lane.status.journal().caught_up)
+    }
+
     /// Whether a lane can neither deliver nor keep what comes (5.4).
     pub fn is_full(&self) -> bool {
         self.lanes.iter().any(|lane| lane.is_full())
@@ -295,75 +301,6 @@ impl Publisher {
     pub fn close(&self) {
         self.watches.iter().for_each(|watch| watch.close());
         self.lanes.iter().for_each(|lane| lane.close());
-    }
-}
-
-impl Outlet {
-    pub fn frame(
-        &self,
-        pattern: &FramePattern,
-        numbers: &FrameNumbers,
-        audio: &Audio<'_>,
-        progress: &Arc<Progress>,
-    ) {
-        self.0.append_frame(pattern, numbers, audio, progress);
-    }
-
-    pub fn call_end(&self, record: &CallEnd<'_>, progress: &Arc<Progress>) {
-        let what = What::CallEnd(Arc::clone(progress));
-        self.0.append_record(&to_json(record), what);
-    }
-
-    pub fn call_event(&self, record: &CallEvent<'_>, progress: &Arc<Progress>) {
-        let what = What::CallEvent(Arc::clone(progress));
-        self.0.append_record(&to_json(record), what);
-    }
-
-    pub fn metadata(&self, record: &Metadata<'_>, progress: &Arc<Progress>) {
-        let key = metadata_key(record.interaction_id);
-        let what = What::Metadata(Arc::clone(progress));
-        self.0
-            .append_metadata(&key, &to_json(record), METADATA_EXPIRY_S, what);
-    }
-
-    /// A session has begun: its call goes first when an outage is over.
-    pub fn enter(&self, progress: &Progress) {
-        self.0.enter(progress.call);
-    }
-
-    /// A session has ended.
-    pub fn leave(&self, progress: &Progress) {
-        self.0.leave(progress.call);
-    }
-
-    pub fn has_room(&self) -> bool {
-        self.0.has_room()
-    }
-
-    /// Returns once the lane takes more.
-    ///
-    /// # Cancel safety
-    /// Nothing is lost by dropping it.
-    pub async fn wait_for_room(&self) {
-        self.0.wait_for_room().await;
-    }
-
-    /// Whether the lane can neither deliver nor keep what comes (5.4).
-    pub fn is_full(&self) -> bool {
-        self.0.is_full()
-    }
-
-    /// Whether audio of senders that cannot wait is to be dropped.
-    pub fn sheds(&self) -> bool {
-        self.0.sheds()
-    }
-
-    /// Returns once the lane takes more, or sheds.
-    ///
-    /// # Cancel safety
-    /// Nothing is lost by dropping it.
-    pub async fn wait_for_room_or_shed(&self) {
-        self.0.wait_for_room_or_shed().await;
     }
 }
 
@@ -388,9 +325,3 @@ fn of_shard(journal: &journal::Settings, shard: usize, shards: usize) -> journal
         max_bytes: (journal.max_bytes / shards as u64).max(journal::MAX_BYTES_MIN),
     }
 }
-
-fn metadata_key(interaction_id: &str) -> String {
-    format!("call:metadata:{interaction_id}")
-}
-
-const METADATA_EXPIRY_S: &[u8] = b"3600";

@@ -25,6 +25,10 @@ pub(super) struct JournalStatus {
     pub(super) problem: Option<String>,
     /// Frames in it that are on their way to Redis.
     pub(super) backlog: u64,
+    /// As many as there were at once.
+    pub(super) backlog_most: u64,
+    /// It holds nothing that is to be published.
+    pub(super) caught_up: bool,
     /// Bytes that come in a second.
     pub(super) load: u64,
 }
@@ -88,8 +92,9 @@ impl Status {
         news
     }
 
-    pub(super) fn set_backlog(&self, frames: u64, load: u64) {
+    pub(super) fn set_backlog(&self, frames: u64, caught_up: bool, load: u64) {
         let mut journal = self.journal.lock();
-        (journal.backlog, journal.load) = (frames, load);
+        (journal.backlog, journal.caught_up, journal.load) = (frames, caught_up, load);
+        journal.backlog_most = journal.backlog_most.max(frames);
     }
 }

@@ -204,3 +204,39 @@ async fn kills_in_the_middle_of_a_catch_up_repeat_nothing() {
     healthy(&service).await;
     assert_run(&redis.wait_for_frames("long", 20_000).await, 1, 1, 20_000);
 }
+
+// 1.1: a journal whose server does not start again is published by hand, once.
+#[tokio::test]
+async fn a_journal_is_published_by_hand() {
+    let mut redis = Redis::absent();
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut service = over(&redis, dir.path()).start().await;
+    let mut socket = custom(&service).await;
+    begin_simple(&mut socket, "by-hand").await;
+    send(&mut socket, 1..=300).await;
+    acked(&mut socket, 300).await;
+    let journal = dir.path().display().to_string();
+    let url = redis.url();
+    let args = ["replay", "--journal", &journal, "--redis", &url];
+    let held = run(dir.path(), &[], &args, PATIENCE).await;
+    assert_eq!(held.code, Some(1), "{held:?}");
+    assert!(held.stderr.contains("another process"), "{held:?}");
+    service.signal(Signal::KILL);
+    service.exit().await;
+    let absent = run(dir.path(), &[], &args, PATIENCE).await;
+    assert_eq!(absent.code, Some(1), "{absent:?}");
+    let left = format!("300 frames are left in {journal}");
+    assert!(absent.stderr.contains(&left), "{absent:?}");
+    redis.revive().await;
+    for frames in [300, 0] {
+        let outcome = run(dir.path(), &[], &args, PATIENCE).await;
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        let said = format!("{frames} frames published; nothing is left in {journal}\n");
+        assert_eq!(outcome.stdout, said);
+    }
+    assert_run(&redis.frames_of("by-hand").await, 1, 1, 300);
+    let nowhere = ["replay", "--journal", "/nowhere", "--redis", &url];
+    let outcome = run(dir.path(), &[], &nowhere, PATIENCE).await;
+    assert_eq!(outcome.code, Some(1));
+    assert!(outcome.stderr.contains("JOURNAL_DIR"), "{outcome:?}");
+}

@@ -1,7 +1,7 @@
 //! Consumer groups that fall behind, read nothing or are gone (5.8): `/health` and the log say so, and what was to be
 //! made is made again.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use redis::{Value, cmd};
 use rtaa_ingest::{
@@ -258,7 +258,12 @@ async fn a_redis_that_is_away_is_told_of_once() {
 }
 
 /// The publisher itself, for what no endpoint shows.
-fn publisher(redis: &Redis, owners: &mut JoinSet<Left>, stop: &CancellationToken) -> Publisher {
+fn publisher(
+    redis: &Redis,
+    journal: &Path,
+    owners: &mut JoinSet<Left>,
+    stop: &CancellationToken,
+) -> Publisher {
     let settings = Settings {
         destination: Destination::Redis(RedisSettings {
             urls: vec![Secret::new(redis.url())],
@@ -274,7 +279,7 @@ fn publisher(redis: &Redis, owners: &mut JoinSet<Left>, stop: &CancellationToken
         format: FrameFormat::Json,
     };
     let journal = journal::Settings {
-        dir: "unused".into(),
+        dir: journal.into(),
         max_bytes: 1 << 20,
     };
     Publisher::start(&settings, &journal, owners, stop).expect("it starts")
@@ -284,7 +289,8 @@ fn publisher(redis: &Redis, owners: &mut JoinSet<Left>, stop: &CancellationToken
 async fn figures_of_a_group_are_told_over_all_streams() {
     let redis = Redis::start().await;
     let (mut owners, stop) = (JoinSet::new(), CancellationToken::new());
-    let publisher = publisher(&redis, &mut owners, &stop);
+    let journal = tempfile::tempdir().expect("a directory");
+    let publisher = publisher(&redis, journal.path(), &mut owners, &stop);
     for (stream, seconds) in [("audio_stream:{0}", 10), ("audio_stream:{1}", 50)] {
         for second in [0, seconds] {
             let id = format!("{}-0", 1_000_000 + second * 1_000);
@@ -312,7 +318,8 @@ async fn figures_of_a_group_are_told_over_all_streams() {
 async fn metadata_is_looked_up_and_nobody_waits_long_for_it() {
     let mut redis = Redis::start().await;
     let (mut owners, stop) = (JoinSet::new(), CancellationToken::new());
-    let publisher = publisher(&redis, &mut owners, &stop);
+    let journal = tempfile::tempdir().expect("a directory");
+    let publisher = publisher(&redis, journal.path(), &mut owners, &stop);
     redis
         .tell::<String>(&["SET", "call:metadata:known", "{\"lastSeq\":7}"])
         .await;

@@ -270,6 +270,7 @@ impl RedisLane {
                 if let Err(failure) = self.bridge.take_survey(found) {
                     telemetry::journal_failed(&failure.to_string());
                 }
+                self.show_journal();
             }
         }
     }

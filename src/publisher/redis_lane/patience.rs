@@ -26,11 +26,8 @@ impl RedisLane {
         if enough && self.flight.is_none() && !self.bridge.is_open() {
             self.open_bridge();
         }
-        self.lane.status.set_journal(&self.bridge.keeper.account);
         self.load.look(self.lane.taken_bytes(), now);
-        self.lane
-            .status
-            .set_backlog(self.bridge.backlog.frames(), self.load.bytes_per_s);
+        self.show_journal();
         if self.flight.is_some() {
             let patience = match (self.bridge.is_open(), hurried) {
                 (true, _) => REPLY_TIMEOUT,
@@ -45,6 +42,17 @@ impl RedisLane {
             self.heard_at = now;
         }
         Ok(())
+    }
+
+    /// Tells how the journal is doing.
+    pub(super) fn show_journal(&self) {
+        let status = &self.lane.status;
+        status.set_journal(&self.bridge.keeper.account);
+        status.set_backlog(
+            self.bridge.backlog.frames(),
+            self.bridge.is_at_rest(),
+            self.load.bytes_per_s,
+        );
     }
 }
 
