@@ -19,6 +19,7 @@ use crate::{
     record::{
         CallEvent, Detail,
         frame::{FrameFacts, FrameNumbers, FramePattern},
+        to_json,
     },
     telemetry,
 };
@@ -212,8 +213,7 @@ impl LiveCall {
         if let Some(gap) = gap {
             self.publish_gap(&gap, now);
         }
-        self.outlet.call_end(&record, &self.progress);
-        let (frames, gaps) = (record.frames, record.gaps);
+        let (json, frames, gaps) = (to_json(&record), record.frames, record.gaps);
         telemetry::call_ended(
             record.interaction_id,
             record.tenant_id,
@@ -225,6 +225,8 @@ impl LiveCall {
         if call.is_shown() {
             self.write_metadata(&mut call, now);
         }
+        // Last, so that whoever is told of the end finds in the metadata where to go on.
+        self.outlet.call_end(&json, &self.progress);
         self.outlet.leave(&self.progress);
         true
     }

@@ -6,7 +6,7 @@ use super::{batch::What, lane::Lane, progress::Progress};
 use crate::{
     payload::Audio,
     record::{
-        CallEnd, CallEvent, Metadata,
+        CallEvent, Metadata,
         frame::{FrameNumbers, FramePattern},
         to_json,
     },
@@ -27,9 +27,10 @@ impl Outlet {
         self.0.append_frame(pattern, numbers, audio, progress);
     }
 
-    pub fn call_end(&self, record: &CallEnd<'_>, progress: &Arc<Progress>) {
+    /// `json` is a [`crate::record::CallEnd`].
+    pub fn call_end(&self, json: &[u8], progress: &Arc<Progress>) {
         let what = What::CallEnd(Arc::clone(progress));
-        self.0.append_record(&to_json(record), what);
+        self.0.append_record(json, what);
     }
 
     pub fn call_event(&self, record: &CallEvent<'_>, progress: &Arc<Progress>) {
