@@ -166,8 +166,13 @@ impl LiveCall {
             timestamp_ms: now.epoch_ms,
             media_ms: heard.media_ms,
         };
-        self.outlet
-            .frame(pattern, &numbers, &heard.audio, &self.progress);
+        self.outlet.frame(
+            pattern,
+            &numbers,
+            &heard.audio,
+            &self.progress,
+            heard.seq.is_some(),
+        );
         if call.metadata_due(now) {
             self.write_metadata(&mut call, now);
         }

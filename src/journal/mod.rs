@@ -101,7 +101,8 @@ pub struct Record<'a> {
     pub at_ms: u64,
     /// Which call it is of: the same number for all records of one call, see the publisher's `call_key`.
     pub call: u64,
-    pub seq: u64,
+    /// The number that the client has given a frame, plus one; 0 where it gave none.
+    pub number: u64,
     /// The entry's fields as they go behind the `*` of an XADD, see [`fields`].
     pub fields: &'a [u8],
 }

@@ -28,6 +28,8 @@ pub(super) enum What {
     Frame {
         progress: Arc<Progress>,
         seq: u64,
+        /// The number is the client's own.
+        numbered: bool,
     },
     CallEnd(Arc<Progress>),
     CallEvent(Arc<Progress>),
@@ -80,7 +82,7 @@ impl What {
     /// Tells whoever waits that it is durable; `bytes` is its size.
     pub(super) fn confirm(&self, bytes: usize) {
         match self {
-            Self::Frame { progress, seq } => progress.confirm(*seq, bytes),
+            Self::Frame { progress, seq, .. } => progress.confirm(*seq, bytes),
             Self::CallEnd(progress) => progress.finish(),
             Self::CallEvent(_) | Self::Metadata(_) | Self::Journaled { .. } | Self::Chore => {}
         }

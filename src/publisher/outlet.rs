@@ -23,8 +23,10 @@ impl Outlet {
         numbers: &FrameNumbers,
         audio: &Audio<'_>,
         progress: &Arc<Progress>,
+        numbered: bool,
     ) {
-        self.0.append_frame(pattern, numbers, audio, progress);
+        self.0
+            .append_frame(pattern, numbers, audio, progress, numbered);
     }
 
     /// `json` is a [`crate::record::CallEnd`].
@@ -53,6 +55,11 @@ impl Outlet {
     /// A session has ended.
     pub fn leave(&self, progress: &Progress) {
         self.0.leave(progress.call);
+    }
+
+    /// The last number that the client had given of the frames that an earlier process has left in the journal.
+    pub async fn left_in_journal(&self, progress: &Progress) -> Option<u64> {
+        self.0.earlier(progress.call).await
     }
 
     pub fn has_room(&self) -> bool {

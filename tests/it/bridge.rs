@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use crate::{
     caller::{Caller, Socket},
-    conversation::{assert_proves, assert_run, begin, begin_simple, frame, numbered, speak, stop},
+    conversation::{
+        assert_proves, assert_run, begin, begin_simple, frame, numbered, simple_start, speak, stop,
+    },
     keys,
     redis::Redis,
     rig::setup,
@@ -111,13 +113,17 @@ async fn what_was_acked_survives_a_kill() {
     redis.thaw();
 
     let mut service = over(&redis, dir.path()).start().await;
-    let frames = redis.wait_for_frames("killed", 500).await;
-    assert_run(&frames, 1, 1, 500);
+    let mut socket = custom(&service).await;
+    socket.json(&simple_start("killed")).await;
+    assert_eq!(socket.next_json().await["next_seq"], 501, "3.8");
+    send(&mut socket, 501..=510).await;
+    let frames = redis.wait_for_frames("killed", 510).await;
+    assert_run(&frames, 1, 1, 510);
     healthy(&service).await;
     service.signal(Signal::KILL);
     service.exit().await;
     let _third = over(&redis, dir.path()).start().await;
-    assert_eq!(redis.frames_of("killed").await.len(), 500, "once");
+    assert_eq!(redis.frames_of("killed").await.len(), 510, "once");
 }
 
 // 5.3: live calls catch up before the backlog of those that have ended.
@@ -128,6 +134,9 @@ async fn live_calls_catch_up_first() {
     let service = over(&redis, dir.path()).start().await;
     let mut live = Caller::to(&service).connect().await;
     begin(&mut live, "live", 10).await;
+    service
+        .wait_for_log("Frames go to the journal from now on")
+        .await;
     let mut ended = Caller::to(&service).connect().await;
     begin(&mut ended, "ended", 200).await;
     ended.json(&stop("ended")).await;

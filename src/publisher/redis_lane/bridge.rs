@@ -7,14 +7,18 @@
 //! Invariants: a record is in the owner's memory, with the keeper, or in the backlog, never in none of them; a call that
 //! has records in the journal sends its newer ones there too, until they have caught up.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tokio::{task::JoinHandle, time::Instant};
 
 use super::{
     approach::Arrived,
-    replay::{ReadFailure, Replay, survey},
+    replay::{ReadFailure, Replay, Survey, survey},
 };
 use crate::{
     journal::{Position, error::ReadError},
@@ -62,7 +66,7 @@ pub(super) struct Bridge {
 pub(super) struct Inherited {
     note: Option<Note>,
     /// Finds out which records of it are to be published.
-    pub(super) survey: Option<JoinHandle<Result<Backlog, ReadError>>>,
+    pub(super) survey: Option<JoinHandle<Result<Survey, ReadError>>>,
     /// What it may have published without noting it is not known yet.
     is_doubtful: bool,
     pub(super) arrived: Arc<Mutex<Arrived>>,
@@ -171,19 +175,14 @@ impl Bridge {
         }));
     }
 
-    /// Takes in what the survey has found; after a failure it begins anew.
+    /// Takes in what the survey has found, and gives back how far clients have numbered its calls; after a failure it begins anew.
     pub(super) fn take_survey(
         &mut self,
-        found: Result<Backlog, ReadFailure>,
-    ) -> Result<(), ReadFailure> {
-        match found {
-            Ok(found) => self.backlog.merge(found),
-            Err(failure) => {
-                self.begin_survey();
-                return Err(failure);
-            }
-        }
-        Ok(())
+        found: Result<Survey, ReadFailure>,
+    ) -> Result<HashMap<u64, u64>, ReadFailure> {
+        let Survey { backlog, numbers } = found.inspect_err(|_| self.begin_survey())?;
+        self.backlog.merge(backlog);
+        Ok(numbers)
     }
 
     /// Whatever was found in Redis and belongs to nothing in memory may belong to what was inherited.
@@ -330,7 +329,7 @@ impl Bridge {
 }
 
 impl Inherited {
-    async fn surveyed(&mut self) -> Result<Backlog, ReadFailure> {
+    async fn surveyed(&mut self) -> Result<Survey, ReadFailure> {
         let Some(thread) = &mut self.survey else {
             return std::future::pending().await;
         };
@@ -345,7 +344,7 @@ impl Inherited {
 pub(super) enum News {
     Kept(Kept),
     Read(Result<(), ReadFailure>),
-    Surveyed(Result<Backlog, ReadFailure>),
+    Surveyed(Result<Survey, ReadFailure>),
 }
 
 /// What is confirmed may be sent again after a crash unless it is found in the stream: this bounds the search.

@@ -267,8 +267,9 @@ impl RedisLane {
                 self.bridge.stop_reading(now);
             }
             News::Surveyed(found) => {
-                if let Err(failure) = self.bridge.take_survey(found) {
-                    telemetry::journal_failed(&failure.to_string());
+                match self.bridge.take_survey(found) {
+                    Ok(numbers) => self.lane.set_earlier(numbers),
+                    Err(failure) => telemetry::journal_failed(&failure.to_string()),
                 }
                 self.show_journal();
             }

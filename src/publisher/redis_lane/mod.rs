@@ -20,7 +20,7 @@ mod replay;
 mod tests;
 mod wait;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -100,6 +100,9 @@ impl RedisLane {
     ) -> Self {
         let now = Instant::now();
         let bridge = Bridge::new(keeper);
+        if !bridge.is_open() {
+            lane.set_earlier(HashMap::new());
+        }
         Self {
             lane,
             dial: Arc::new(dial),
