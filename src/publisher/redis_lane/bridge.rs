@@ -119,9 +119,9 @@ impl Bridge {
         self.handing_over
     }
 
-    /// Whether anything in the journal is on its way to Redis.
+    /// Whether anything in the journal is on its way to Redis, or was until now.
     pub(super) fn has_business(&self) -> bool {
-        self.is_open || !self.backlog.is_empty()
+        self.is_open || !self.backlog.is_empty() || self.replay.is_some()
     }
 
     /// Whether one of its threads is at something that must not be left half done.

@@ -195,6 +195,7 @@ impl RedisLane {
     /// Gives the journal what is for it. Tells whether records are left to gather for a while.
     pub(super) fn feed_bridge(&mut self, now: Instant) -> bool {
         let mut gathering = false;
+        self.bridge.end_long_hold(now);
         if self.lane.is_filled() && self.bridge_wants_records() {
             gathering = now.duration_since(self.flushed_at) < self.gather;
             if !gathering {
@@ -290,6 +291,7 @@ impl RedisLane {
         if self.lane.is_filled() || is_in_memory(&self.again) {
             self.open_bridge();
         }
+        self.bridge.held = None;
         for _ in 0..WRITE_ATTEMPTS {
             self.bridge.note_at_once();
             if self.bridge.wants_feeding(now) {
