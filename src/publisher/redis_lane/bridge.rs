@@ -288,7 +288,8 @@ impl Bridge {
                 continue;
             }
             self.backlog.enter(call, kind, position);
-            if self.handing_over {
+            // What took the detour was not on its way: its turn is behind what the backlog has of its call.
+            if self.handing_over && !self.detour.contains(&call) {
                 let what = What::Journaled {
                     kind,
                     call,
@@ -311,7 +312,8 @@ impl Bridge {
     /// The disk does not take what was to be handed over, and Redis is there: it goes the direct way after all.
     pub(super) fn call_off(&mut self) -> Batch {
         self.handing_over = false;
-        self.keeper.take_back()
+        let unwritten = self.take_unwritten();
+        self.part(unwritten)
     }
 
     /// What is neither in Redis nor in the journal.

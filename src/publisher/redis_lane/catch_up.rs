@@ -124,8 +124,7 @@ impl Bridge {
         }
         self.detour = self.backlog.calls().collect();
         // What could not be written, or was held back, comes behind all that was.
-        let mut rest = self.keeper.take_back();
-        rest.extend(std::mem::take(&mut self.waiting));
+        let rest = self.take_unwritten();
         self.held = None;
         self.note_due = true;
         Caught {

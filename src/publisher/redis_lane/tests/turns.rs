@@ -107,6 +107,20 @@ async fn a_call_that_comes_back_beside_its_backlog_is_not_lost_when_giving_up() 
 }
 
 #[tokio::test]
+async fn what_comes_beside_a_backlog_stays_behind_it_over_another_outage() {
+    let other = other();
+    let (stage, mut session) = Stage::with_a_backlog_beside(&other, 1200).await;
+    let first = flight(&mut session).await;
+    assert_eq!(first, names(1..=first.len() as u64));
+    drop(session);
+    say(&stage, &other, 1201..=1203);
+    safe(&other, 1203).await;
+    let mut session = stage.accept().await;
+    take_all(&mut session, 1..=1203).await;
+    stage.finish().await;
+}
+
+#[tokio::test]
 async fn calls_go_on_when_the_connection_breaks_at_the_end_of_a_catch_up() {
     let stage = Stage::new(GATHER).await;
     stage.append(1..=1);
