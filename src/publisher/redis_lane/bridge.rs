@@ -21,7 +21,7 @@ use crate::{
     publisher::{
         backlog::{Backlog, Note},
         batch::{Batch, What},
-        fence::Footing,
+        fence::{Doubt, Footing},
         keeper::{Keeper, Kept, Release},
     },
     record::Kind,
@@ -63,6 +63,8 @@ pub(super) struct Inherited {
     note: Option<Note>,
     /// Finds out which records of it are to be published.
     pub(super) survey: Option<JoinHandle<Result<Backlog, ReadError>>>,
+    /// All of it is behind this record or is this one.
+    until: Position,
     /// What it may have published without noting it is not known yet.
     is_doubtful: bool,
     pub(super) arrived: Arc<Mutex<Arrived>>,
@@ -87,6 +89,7 @@ impl Bridge {
             inherited: Inherited {
                 is_doubtful: note.is_some(),
                 note,
+                until: account.synced,
                 ..Inherited::default()
             },
             noted: 0,
@@ -107,6 +110,25 @@ impl Bridge {
     pub(super) fn footing(&self) -> Footing {
         let note = self.inherited.note.as_ref();
         note.map(|note| note.footing.clone()).unwrap_or_default()
+    }
+
+    /// How far the next start has to look back: as long as anything inherited is left, as far as this one, since what
+    /// was found of it in Redis is not noted before it is reached.
+    pub(super) fn look_back(&self, now: Footing) -> Footing {
+        let Some(Note { footing, .. }) = &self.inherited.note else {
+            return now;
+        };
+        if self.backlog.through() >= self.inherited.until {
+            return now;
+        }
+        let doubt = match now.doubt {
+            Doubt::Nothing => footing.doubt.clone(),
+            doubt => doubt,
+        };
+        Footing {
+            marks: footing.marks.clone(),
+            doubt,
+        }
     }
 
     pub(super) fn is_open(&self) -> bool {

@@ -36,7 +36,7 @@ use self::{
 };
 use super::{
     Left,
-    batch::{Batch, What},
+    batch::Batch,
     fence::{Doubt, Footing, Marks},
     fine_timer::FineTimer,
     groups::throttle::Throttle,
@@ -252,9 +252,7 @@ impl RedisLane {
             };
             if let Answer::Outcome(command, Reply::Id(id)) = answer {
                 self.newest_ms = self.newest_ms.max(id.ms);
-                if let Some(kind) = flight.what(command).and_then(What::kind) {
-                    self.footing.marks.advance(kind, id);
-                }
+                flight.mark(command, id);
                 // Taken, but not durable as long as a frame before it is not.
                 if !flight.frame_refused() {
                     flight.confirm(command);
@@ -321,6 +319,7 @@ impl RedisLane {
     /// Takes back what of a flight is not confirmed.
     fn recall(&mut self, flight: Flight) {
         let landed = flight.finish();
+        self.footing.marks.merge(&landed.marks);
         self.lane.confirm_bytes(landed.freed);
         self.lane.spare(landed.spare);
         self.again.extend(landed.again);
@@ -365,10 +364,8 @@ impl RedisLane {
             }
             _ => self.footing.doubt.clone(),
         };
-        Footing {
-            doubt,
-            ..self.footing.clone()
-        }
+        let marks = self.footing.marks.clone();
+        self.bridge.look_back(Footing { marks, doubt })
     }
 }
 

@@ -65,6 +65,35 @@ fn names(seqs: std::ops::RangeInclusive<u64>) -> Vec<String> {
 }
 
 impl Stage {
+    /// The process is killed, and the next one starts.
+    async fn restart(self) -> Self {
+        let Self {
+            listener,
+            mut owner,
+            journal,
+            lane,
+            ..
+        } = self;
+        owner.shutdown().await;
+        // Its last write may still be under way.
+        let settings = journal::Settings {
+            dir: journal.path().to_owned(),
+            max_bytes: 1 << 30,
+        };
+        within(async {
+            while Keeper::open(&settings, Keep::Unpublished).is_err() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+        drop(lane);
+        while timeout(Duration::from_millis(20), listener.accept())
+            .await
+            .is_ok()
+        {}
+        Self::over(journal, listener, GATHER)
+    }
+
     /// Both calls have frames in the journal, this one's live; the other's, more than one piece, follow beside it.
     async fn with_a_backlog_beside(other: &Arc<Progress>, frames: u64) -> (Self, Session) {
         let stage = Self::new(GATHER).await;
@@ -170,3 +199,52 @@ async fn a_call_end_that_is_refused_does_not_hold_up_frames_behind_an_outage() {
 }
 
 const WRONGTYPE: &str = "-WRONGTYPE no stream\r\n";
+
+#[tokio::test]
+async fn a_kill_between_the_replies_to_a_flight_repeats_nothing() {
+    let stage = Stage::new(GATHER).await;
+    stage.append(1..=1);
+    stage.durable(1).await;
+    stage.append(2..=2003);
+    stage.durable(2003).await;
+    let mut session = stage.accept().await;
+    take_all(&mut session, 1..=2001).await;
+    assert_eq!(flight(&mut session).await, names(2002..=2003));
+    let id = format!("$15\r\n{}-1\r\n", LATER + 1);
+    session
+        .say(&format!("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n{id}"))
+        .await;
+    // Long enough for a note of the first of the two replies.
+    tokio::time::sleep(Duration::from_millis(1300)).await;
+    let stage = stage.restart().await;
+    let mut session = stage.accept().await;
+    session.stream_holds = vec![(LATER + 1, "f2002"), (LATER + 2, "f2003")];
+    stage.append(2004..=2004);
+    take_all(&mut session, 2004..=2004).await;
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn two_kills_in_a_row_repeat_nothing() {
+    let stage = Stage::new(GATHER).await;
+    stage.append(1..=1);
+    stage.durable(1).await;
+    stage.append(2..=6);
+    stage.durable(6).await;
+    let mut session = stage.accept().await;
+    take_all(&mut session, 1..=1).await;
+    assert_eq!(flight(&mut session).await, names(2..=6));
+    let stage = stage.restart().await;
+    let mut session = stage.accept().await;
+    session.stream_holds = (LATER..).zip(["f2", "f3", "f4"]).collect();
+    assert_eq!(flight(&mut session).await, names(5..=6));
+    let stage = stage.restart().await;
+    let mut session = stage.accept().await;
+    session.stream_holds = (LATER..).zip(["f2", "f3", "f4", "f5", "f6"]).collect();
+    stage.append(7..=7);
+    take_all(&mut session, 7..=7).await;
+    stage.finish().await;
+}
+
+/// Behind all that the server has confirmed.
+const LATER: u64 = 1_762_500_000_001;
