@@ -144,11 +144,12 @@ impl RedisLane {
         self.newest_ms = self
             .newest_ms
             .max(marks.of(Kind::Frame).unwrap_or_default().ms);
-        if self.bridge.has_business() {
-            self.throttle.begin();
-        }
         self.footing.marks = marks;
         self.footing.doubt = Doubt::Nothing;
+        if self.bridge.has_business() {
+            self.throttle.begin();
+            self.bridge.may_publish(self.connection);
+        }
         if !self.refused {
             self.report_up();
             if !self.bridge.is_open() && self.again.is_empty() {
@@ -205,7 +206,13 @@ impl RedisLane {
         }
         if self.bridge.wants_feeding(now) {
             let footing = self.footing_now();
-            self.bridge.feed_keeper(now, self.connection, footing);
+            // As long as it is not settled, what is noted is where its predecessor stood.
+            let connection = if self.is_settled() {
+                self.connection
+            } else {
+                0
+            };
+            self.bridge.feed_keeper(now, connection, footing);
         }
         gathering
     }

@@ -200,7 +200,7 @@ impl RedisLane {
             self.begin(chores, now);
             return gathering;
         }
-        if !self.again.is_empty() && self.again_at <= now {
+        if !self.again.is_empty() && self.again_at <= now && self.may_send_again() {
             let batch = std::mem::take(&mut self.again);
             self.begin(batch, now);
             return gathering;
@@ -216,6 +216,12 @@ impl RedisLane {
             return false;
         }
         gathering
+    }
+
+    /// What stands in the journal leaves only by a connection that the next start would know of.
+    fn may_send_again(&mut self) -> bool {
+        let mut entries = self.again.entries.iter();
+        !entries.any(|entry| entry.what.is_journaled()) || self.bridge.may_publish(self.connection)
     }
 
     /// Sends what has gathered, if that is due. Tells whether it is not.

@@ -236,13 +236,30 @@ async fn two_kills_in_a_row_repeat_nothing() {
     assert_eq!(flight(&mut session).await, names(2..=6));
     let stage = stage.restart().await;
     let mut session = stage.accept().await;
-    session.stream_holds = (LATER..).zip(["f2", "f3", "f4"]).collect();
+    session.stream_holds = (LATER..).zip(["f1", "f2", "f3", "f4"]).collect();
     assert_eq!(flight(&mut session).await, names(5..=6));
     let stage = stage.restart().await;
     let mut session = stage.accept().await;
-    session.stream_holds = (LATER..).zip(["f2", "f3", "f4", "f5", "f6"]).collect();
+    session.stream_holds = (LATER..)
+        .zip(["f1", "f2", "f3", "f4", "f5", "f6"])
+        .collect();
     stage.append(7..=7);
     take_all(&mut session, 7..=7).await;
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn a_kill_right_after_an_outage_repeats_nothing() {
+    let stage = Stage::new(GATHER).await;
+    stage.append(1..=3);
+    stage.durable(3).await;
+    let mut session = stage.accept().await;
+    assert_eq!(flight(&mut session).await, names(1..=3));
+    let stage = stage.restart().await;
+    let mut session = stage.accept().await;
+    session.stream_holds = (LATER..).zip(["f1", "f2", "f3"]).collect();
+    stage.append(4..=4);
+    take_all(&mut session, 4..=4).await;
     stage.finish().await;
 }
 
