@@ -42,6 +42,12 @@ impl Marks {
         }
     }
 
+    pub(super) fn merge(&mut self, newer: &Self) {
+        for (mark, newer) in self.0.iter_mut().zip(&newer.0) {
+            *mark = (*mark).max(*newer);
+        }
+    }
+
     pub(super) fn of(&self, kind: Kind) -> Option<EntryId> {
         self.0.get(place(kind)?).copied().flatten()
     }

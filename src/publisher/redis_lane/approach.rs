@@ -121,7 +121,7 @@ async fn newest(link: &mut Link, key: &str) -> Result<EntryId, LinkError> {
     {
         // It is loading: what it holds cannot be seen yet, and it would refuse one command and take the next.
         return Err(LinkError::Refused {
-            step: "a look at the stream",
+            step: LOOK,
             error: reply::words(error),
         });
     }
@@ -149,7 +149,12 @@ async fn read_back(
             .to_owned();
         let reply = link.request(&page).await?;
         if let Value::ServerError(error) = &reply {
-            return Ok(Class::of(&reply::words(error)) != Class::Denied);
+            let error = reply::words(error);
+            return match Class::of(&error) {
+                Class::Denied | Class::UnknownCommand => Ok(false),
+                // Whatever it is, it says nothing of what has arrived.
+                _ => Err(LinkError::Refused { step: LOOK, error }),
+            };
         }
         let mut read = 0;
         for (id, fields) in reply::entries(&reply) {
@@ -164,6 +169,7 @@ async fn read_back(
     Ok(true)
 }
 
+const LOOK: &str = "a look at the stream";
 const STREAMS: [Kind; 3] = [Kind::Frame, Kind::CallEnd, Kind::CallEvent];
 /// Entries that are read back at a time: 300 kB of frames of 20 ms.
 const PAGE: usize = 500;

@@ -25,7 +25,7 @@ use crate::{
     publisher::{
         backlog::{Backlog, Note},
         batch::{Batch, What},
-        fence::Footing,
+        fence::{Doubt, Footing},
         keeper::{Keeper, Kept, Release},
     },
     record::Kind,
@@ -67,6 +67,8 @@ pub(super) struct Inherited {
     note: Option<Note>,
     /// Finds out which records of it are to be published.
     pub(super) survey: Option<JoinHandle<Result<Survey, ReadError>>>,
+    /// All of it is behind this record or is this one.
+    until: Position,
     /// What it may have published without noting it is not known yet.
     is_doubtful: bool,
     pub(super) arrived: Arc<Mutex<Arrived>>,
@@ -91,6 +93,7 @@ impl Bridge {
             inherited: Inherited {
                 is_doubtful: note.is_some(),
                 note,
+                until: account.synced,
                 ..Inherited::default()
             },
             noted: 0,
@@ -113,6 +116,25 @@ impl Bridge {
         note.map(|note| note.footing.clone()).unwrap_or_default()
     }
 
+    /// How far the next start has to look back: as long as anything inherited is left, as far as this one, since what
+    /// was found of it in Redis is not noted before it is reached.
+    pub(super) fn look_back(&self, now: Footing) -> Footing {
+        let Some(Note { footing, .. }) = &self.inherited.note else {
+            return now;
+        };
+        if self.backlog.through() >= self.inherited.until {
+            return now;
+        }
+        let doubt = match now.doubt {
+            Doubt::Nothing => footing.doubt.clone(),
+            doubt => doubt,
+        };
+        Footing {
+            marks: footing.marks.clone(),
+            doubt,
+        }
+    }
+
     pub(super) fn is_open(&self) -> bool {
         self.is_open
     }
@@ -123,9 +145,9 @@ impl Bridge {
         self.handing_over
     }
 
-    /// Whether anything in the journal is on its way to Redis.
+    /// Whether anything in the journal is on its way to Redis, or was until now.
     pub(super) fn has_business(&self) -> bool {
-        self.is_open || !self.backlog.is_empty()
+        self.is_open || !self.backlog.is_empty() || self.replay.is_some()
     }
 
     /// Whether one of its threads is at something that must not be left half done.
@@ -287,7 +309,8 @@ impl Bridge {
                 continue;
             }
             self.backlog.enter(call, kind, position);
-            if self.handing_over {
+            // What took the detour was not on its way: its turn is behind what the backlog has of its call.
+            if self.handing_over && !self.detour.contains(&call) {
                 let what = What::Journaled {
                     kind,
                     call,
@@ -310,7 +333,8 @@ impl Bridge {
     /// The disk does not take what was to be handed over, and Redis is there: it goes the direct way after all.
     pub(super) fn call_off(&mut self) -> Batch {
         self.handing_over = false;
-        self.keeper.take_back()
+        let unwritten = self.take_unwritten();
+        self.part(unwritten)
     }
 
     /// What is neither in Redis nor in the journal.

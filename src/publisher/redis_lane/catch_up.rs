@@ -49,6 +49,12 @@ impl Bridge {
         }
     }
 
+    /// Lets go what is held, should the end of the backlog not come as soon as was thought.
+    pub(super) fn end_long_hold(&mut self, now: Instant) {
+        self.held
+            .take_if(|since| now.duration_since(*since) > HELD_MAX);
+    }
+
     /// A piece of the backlog to be sent now.
     pub(super) fn next_piece(&mut self, now: Instant) -> Option<Piece> {
         let replay = self.replay.as_mut()?;
@@ -71,12 +77,6 @@ impl Bridge {
         allowance: u64,
         now: Instant,
     ) -> Result<Option<Caught>, ReadError> {
-        if self
-            .held
-            .is_some_and(|since| now.duration_since(since) > HELD_MAX)
-        {
-            self.held = None;
-        }
         if self.inherited.survey.is_some() || self.handing_over {
             return Ok(None);
         }
@@ -101,7 +101,8 @@ impl Bridge {
                 return Ok(None);
             }
             if piece.at_end && replay.until() == synced {
-                self.held.get_or_insert(now);
+                // Where a record is refused, nobody knows for how long: the others are not to wait for it.
+                self.held = at_rest.then(|| self.held.unwrap_or(now));
                 let caught = at_rest && !self.keeper.is_busy();
                 return Ok(caught.then(|| self.arrive()));
             }
@@ -123,8 +124,7 @@ impl Bridge {
         }
         self.detour = self.backlog.calls().collect();
         // What could not be written, or was held back, comes behind all that was.
-        let mut rest = self.keeper.take_back();
-        rest.extend(std::mem::take(&mut self.waiting));
+        let rest = self.take_unwritten();
         self.held = None;
         self.note_due = true;
         Caught {

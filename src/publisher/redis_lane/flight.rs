@@ -12,7 +12,8 @@ use crate::{
     journal::Position,
     publisher::{
         batch::{Batch, EXEC, What},
-        reply::{self, Reply},
+        fence::Marks,
+        reply::{self, EntryId, Reply},
     },
     record::Kind,
 };
@@ -27,6 +28,8 @@ pub(super) struct Flight {
     stage: Stage,
     /// By command: whether Redis took it.
     taken: Vec<bool>,
+    /// The newest entries of it. They say that all before them is known, so they wait for the flight to be sorted.
+    marks: Marks,
     refusal: Option<String>,
     frame_refused: bool,
 }
@@ -65,6 +68,7 @@ impl Flight {
             written: 0,
             stage,
             taken: vec![false; commands],
+            marks: Marks::default(),
             refusal: None,
             frame_refused: false,
             batch,
@@ -93,6 +97,13 @@ impl Flight {
 
     pub(super) fn what(&self, command: usize) -> Option<&What> {
         self.batch.entries.get(command).map(|entry| &entry.what)
+    }
+
+    /// Notes the entry that a command has become.
+    pub(super) fn mark(&mut self, command: usize, id: EntryId) {
+        if let Some(kind) = self.what(command).and_then(What::kind) {
+            self.marks.advance(kind, id);
+        }
     }
 
     /// Calls one command durable.
@@ -194,8 +205,16 @@ impl Flight {
 
     /// Sorts it: what Redis has taken, and what has to be sent again.
     pub(super) fn finish(self) -> Landed {
-        let Self { batch, taken, .. } = self;
-        let mut landed = Landed::default();
+        let Self {
+            batch,
+            taken,
+            marks,
+            ..
+        } = self;
+        let mut landed = Landed {
+            marks,
+            ..Landed::default()
+        };
         for (index, (entry, taken)) in batch.entries.iter().zip(taken).enumerate() {
             let kind = entry.what.kind();
             if !taken && kind.is_some() {
@@ -223,6 +242,8 @@ pub(super) struct Landed {
     pub(super) again: Batch,
     /// Records of the journal that it has taken.
     pub(super) published: Vec<(u64, Kind, Position)>,
+    /// The newest entries that it has become.
+    pub(super) marks: Marks,
     /// Bytes that the lane need not count any more.
     pub(super) freed: usize,
     /// The buffer, for its next use.

@@ -144,11 +144,12 @@ impl RedisLane {
         self.newest_ms = self
             .newest_ms
             .max(marks.of(Kind::Frame).unwrap_or_default().ms);
-        if self.bridge.has_business() {
-            self.throttle.begin();
-        }
         self.footing.marks = marks;
         self.footing.doubt = Doubt::Nothing;
+        if self.bridge.has_business() {
+            self.throttle.begin();
+            self.bridge.may_publish(self.connection);
+        }
         if !self.refused {
             self.report_up();
             if !self.bridge.is_open() && self.again.is_empty() {
@@ -195,6 +196,7 @@ impl RedisLane {
     /// Gives the journal what is for it. Tells whether records are left to gather for a while.
     pub(super) fn feed_bridge(&mut self, now: Instant) -> bool {
         let mut gathering = false;
+        self.bridge.end_long_hold(now);
         if self.lane.is_filled() && self.bridge_wants_records() {
             gathering = now.duration_since(self.flushed_at) < self.gather;
             if !gathering {
@@ -204,7 +206,13 @@ impl RedisLane {
         }
         if self.bridge.wants_feeding(now) {
             let footing = self.footing_now();
-            self.bridge.feed_keeper(now, self.connection, footing);
+            // As long as it is not settled, what is noted is where its predecessor stood.
+            let connection = if self.is_settled() {
+                self.connection
+            } else {
+                0
+            };
+            self.bridge.feed_keeper(now, connection, footing);
         }
         gathering
     }
@@ -291,6 +299,7 @@ impl RedisLane {
         if self.lane.is_filled() || is_in_memory(&self.again) {
             self.open_bridge();
         }
+        self.bridge.held = None;
         for _ in 0..WRITE_ATTEMPTS {
             self.bridge.note_at_once();
             if self.bridge.wants_feeding(now) {

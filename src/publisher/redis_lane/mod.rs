@@ -36,7 +36,7 @@ use self::{
 };
 use super::{
     Left,
-    batch::{Batch, What},
+    batch::Batch,
     fence::{Doubt, Footing, Marks},
     fine_timer::FineTimer,
     groups::throttle::Throttle,
@@ -203,7 +203,7 @@ impl RedisLane {
             self.begin(chores, now);
             return gathering;
         }
-        if !self.again.is_empty() && self.again_at <= now {
+        if !self.again.is_empty() && self.again_at <= now && self.may_send_again() {
             let batch = std::mem::take(&mut self.again);
             self.begin(batch, now);
             return gathering;
@@ -219,6 +219,12 @@ impl RedisLane {
             return false;
         }
         gathering
+    }
+
+    /// What stands in the journal leaves only by a connection that the next start would know of.
+    fn may_send_again(&mut self) -> bool {
+        let mut entries = self.again.entries.iter();
+        !entries.any(|entry| entry.what.is_journaled()) || self.bridge.may_publish(self.connection)
     }
 
     /// Sends what has gathered, if that is due. Tells whether it is not.
@@ -255,9 +261,7 @@ impl RedisLane {
             };
             if let Answer::Outcome(command, Reply::Id(id)) = answer {
                 self.newest_ms = self.newest_ms.max(id.ms);
-                if let Some(kind) = flight.what(command).and_then(What::kind) {
-                    self.footing.marks.advance(kind, id);
-                }
+                flight.mark(command, id);
                 // Taken, but not durable as long as a frame before it is not.
                 if !flight.frame_refused() {
                     flight.confirm(command);
@@ -324,6 +328,7 @@ impl RedisLane {
     /// Takes back what of a flight is not confirmed.
     fn recall(&mut self, flight: Flight) {
         let landed = flight.finish();
+        self.footing.marks.merge(&landed.marks);
         self.lane.confirm_bytes(landed.freed);
         self.lane.spare(landed.spare);
         self.again.extend(landed.again);
@@ -368,10 +373,8 @@ impl RedisLane {
             }
             _ => self.footing.doubt.clone(),
         };
-        Footing {
-            doubt,
-            ..self.footing.clone()
-        }
+        let marks = self.footing.marks.clone();
+        self.bridge.look_back(Footing { marks, doubt })
     }
 }
 

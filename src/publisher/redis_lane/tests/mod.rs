@@ -1,6 +1,8 @@
-//! A lane against a server that answers as a test says. Broken connections are in `breaks.rs`.
+//! A lane against a server that answers as a test says. Broken connections are in `breaks.rs`, the turns of the
+//! journal in `turns.rs`.
 
 mod breaks;
+mod turns;
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,6 +37,10 @@ struct Stage {
 impl Stage {
     async fn new(gather: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::over(tempfile::tempdir().unwrap(), listener, gather)
+    }
+
+    fn over(journal: tempfile::TempDir, listener: TcpListener, gather: Duration) -> Self {
         let url = format!("redis://{}", listener.local_addr().unwrap());
         let settings = RedisSettings {
             urls: vec![Secret::new(url)],
@@ -46,7 +52,6 @@ impl Stage {
         let lane = Arc::new(Lane::new("audio".to_owned(), Trim::Never));
         let (give_up, told_to) = oneshot::channel::<()>();
         let mut owner = JoinSet::new();
-        let journal = tempfile::tempdir().unwrap();
         let settings = journal::Settings {
             dir: journal.path().to_owned(),
             max_bytes: 1 << 30,
@@ -139,7 +144,10 @@ impl Session {
             match command[0].as_str() {
                 "CLIENT" | "INFO" => self.say("-NOPERM not here\r\n").await,
                 "XREVRANGE" | "XRANGE" => {
-                    let mut shown = self.stream_holds.as_slice();
+                    let after = command[2].trim_start_matches('(');
+                    let after = reply::EntryId::parse(after.as_bytes()).map_or(0, |id| id.ms);
+                    let from = self.stream_holds.partition_point(|(ms, _)| *ms <= after);
+                    let mut shown = &self.stream_holds[from..];
                     if command[1] != "audio" {
                         shown = &[];
                     } else if command[0] == "XREVRANGE" {
@@ -227,9 +235,10 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
 
 /// One entry of an XRANGE reply, laid out as the test's commands are.
 fn entry(ms: u64, data: &str) -> String {
+    let (id, bytes) = (format!("{ms}-1"), data.len());
     format!(
-        "*2\r\n$3\r\n{ms}-1\r\n*2\r\n$4\r\ndata\r\n${}\r\n{data}\r\n",
-        data.len()
+        "*2\r\n${}\r\n{id}\r\n*2\r\n$4\r\ndata\r\n${bytes}\r\n{data}\r\n",
+        id.len()
     )
 }
 
