@@ -179,3 +179,48 @@ fn settings_and_log_lines_are_real() {
         }
     }
 }
+
+/// The texts in quotes.
+fn literals(code: &str) -> impl Iterator<Item = &str> {
+    code.split('"').skip(1).step_by(2)
+}
+
+// 5.7: one table in the code and one in the documents: each error stands in the row of its class, with the advice that
+// the log gives.
+#[test]
+fn what_redis_may_answer_is_what_the_code_knows() {
+    let code = read("src/publisher/redis_error.rs");
+    let (code, _) = code.split_once("#[cfg(test)]").expect("tests come last");
+    let (words, advice) = code.split_once("fn advice").expect("words, then advice");
+    let document = read("docs/delivery.md");
+    let (_, section) = document
+        .split_once("## What Redis may answer")
+        .expect("the section");
+    let rows: Vec<&str> = section
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .collect();
+    let row_of = |class: &str| {
+        let advice = advice
+            .split("Self::")
+            .find(|arm| arm.starts_with(class))
+            .and_then(|arm| literals(arm).next())
+            .unwrap_or_else(|| panic!("{class} has no advice"));
+        let row = rows
+            .iter()
+            .find(|row| row.ends_with(&format!("| {advice} |")));
+        row.unwrap_or_else(|| panic!("docs/delivery.md: no row of {class} ends in {advice:?}"))
+    };
+    let arms: Vec<&str> = words.split("Self::").collect();
+    for (arm, class) in arms.iter().zip(arms.iter().skip(1)) {
+        let class = class.split(|c: char| !c.is_alphanumeric()).next();
+        let class = class.expect("a class behind each arm");
+        let row = row_of(class);
+        for word in literals(arm) {
+            assert!(
+                row.contains(&format!("`{word}`")),
+                "{word:?} is {class}: {row}"
+            );
+        }
+    }
+}
