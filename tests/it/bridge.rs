@@ -126,6 +126,33 @@ async fn what_was_acked_survives_a_kill() {
     assert_eq!(redis.frames_of("killed").await.len(), 510, "once");
 }
 
+// 5.4, 6.2: a full journal is said in the log, in /health and by /ready, and costs a custom client nothing.
+#[tokio::test]
+async fn a_full_journal_is_said() {
+    let mut redis = Redis::absent();
+    let dir = tempfile::tempdir().expect("a directory");
+    let setup = over(&redis, dir.path()).env("JOURNAL_MAX_BYTES", "1048576");
+    let service = setup.start().await;
+    let mut socket = custom(&service).await;
+    begin_simple(&mut socket, "full").await;
+    send(&mut socket, 1..=3000).await;
+    service.wait_for_log("The journal cannot be written").await;
+    until("/ready to say no", async || {
+        (service.get("/ready").await.status == 503).then_some(())
+    })
+    .await;
+    let problems = service.health().await["problems"].to_string();
+    assert!(problems.contains("JOURNAL_MAX_BYTES"), "{problems}");
+    redis.revive().await;
+    socket.json(&json!({"event": "end"})).await;
+    let end = redis.wait_for_end("full").await;
+    let frames = redis.frames_of("full").await;
+    assert_run(&frames, 1, 1, 3000);
+    assert_proves(&end, &frames);
+    healthy(&service).await;
+    assert_eq!(service.get("/ready").await.status, 200);
+}
+
 // 5.3: live calls catch up before the backlog of those that have ended.
 #[tokio::test]
 async fn live_calls_catch_up_first() {

@@ -1,6 +1,6 @@
 //! One stream's way out: sessions append commands to its open batch, its owner takes the batch and delivers it.
 //!
-//! The owner is `redis_lane.rs` or `journal_lane.rs`. When [`QUEUE_BYTES_MAX`] are not yet confirmed the lane has no
+//! The owner is `redis_lane/` or `journal_lane.rs`. When [`QUEUE_BYTES_MAX`] are not yet confirmed the lane has no
 //! room: sessions then **wait** with reading their sockets, so that TCP slows the senders down; what they have read
 //! already is always taken, one message per connection. When it is full as well, waiting is of no use, and sessions whose
 //! senders cannot wait **shed** their audio (5.4). Invariant: commands of one session leave in the order in

@@ -265,9 +265,12 @@ impl RedisLane {
                 self.lane.confirm_bytes(kept.batch.command_bytes());
                 self.lane.spare(kept.batch);
                 self.lane.set_full(self.bridge.keeper.is_stuck());
-                self.lane
-                    .status
-                    .set_journal_problem(kept.failure.map(|failure| failure.describe()));
+                let problem = kept.failure.map(|failure| failure.describe());
+                if self.lane.status.set_journal_problem(problem.clone())
+                    && let Some(problem) = problem
+                {
+                    telemetry::journal_failed(&problem);
+                }
             }
             News::Read(Ok(())) => {}
             News::Read(Err(failure)) => {
