@@ -176,6 +176,20 @@ impl Batch {
         self.close_entry(fields, what);
     }
 
+    /// Parts it: the commands that `is_first` picks, and the others.
+    pub(super) fn split(self, is_first: impl Fn(&What) -> bool) -> (Self, Self) {
+        let (mut first, mut second) = (Self::default(), Self::default());
+        for (index, entry) in self.entries.iter().enumerate() {
+            let side = if is_first(&entry.what) {
+                &mut first
+            } else {
+                &mut second
+            };
+            side.copy(&self, index);
+        }
+        (first, second)
+    }
+
     /// Adds all commands of another batch.
     pub(super) fn extend(&mut self, from: Self) {
         if self.is_empty() {

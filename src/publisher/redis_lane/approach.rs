@@ -76,7 +76,7 @@ pub(super) async fn approach(
     match &footing.doubt {
         Doubt::Nothing => {}
         Doubt::Nameless => caveat = Some(NO_FENCE),
-        Doubt::Of(broken) => {
+        Doubt::Of(broken) | Doubt::Behind(broken) => {
             if broken.fence(&mut link).await? == Fenced::Unknown {
                 caveat = Some(NO_FENCE);
             }
@@ -87,9 +87,10 @@ pub(super) async fn approach(
         let Some(key) = lane.commands.stream(kind) else {
             continue;
         };
-        let newest = newest(&mut link, key).await?;
+        let must_see = !matches!(footing.doubt, Doubt::Nothing | Doubt::Behind(_));
+        let newest = newest(&mut link, key, must_see).await?;
         marks.advance(kind, newest);
-        if footing.doubt != Doubt::Nothing {
+        if must_see {
             let after = footing.marks.of(kind).unwrap_or_default();
             let readable = read_back(&mut link, key, after, newest, |fields| {
                 arrived.enter(kind, fields);
@@ -107,7 +108,8 @@ pub(super) async fn approach(
     })
 }
 
-async fn newest(link: &mut Link, key: &str) -> Result<EntryId, LinkError> {
+/// The newest entry of a stream. Where it `must` be seen, only the rights to see it may be missing.
+async fn newest(link: &mut Link, key: &str, must: bool) -> Result<EntryId, LinkError> {
     let last = cmd("XREVRANGE")
         .arg(key)
         .arg("+")
@@ -116,14 +118,15 @@ async fn newest(link: &mut Link, key: &str) -> Result<EntryId, LinkError> {
         .arg(1)
         .to_owned();
     let reply = link.request(&last).await?;
-    if let Value::ServerError(error) = &reply
-        && Class::of(&reply::words(error)) == Class::Busy
-    {
-        // It is loading: what it holds cannot be seen yet, and it would refuse one command and take the next.
-        return Err(LinkError::Refused {
-            step: LOOK,
-            error: reply::words(error),
-        });
+    if let Value::ServerError(error) = &reply {
+        let error = reply::words(error);
+        match Class::of(&error) {
+            Class::Denied | Class::UnknownCommand => {}
+            // It is loading: what it holds cannot be seen yet, and it would refuse one command and take the next.
+            Class::Busy => return Err(LinkError::Refused { step: LOOK, error }),
+            _ if must => return Err(LinkError::Refused { step: LOOK, error }),
+            _ => {}
+        }
     }
     Ok(reply::entries(&reply)
         .next()

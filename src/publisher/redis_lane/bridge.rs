@@ -78,7 +78,7 @@ impl Bridge {
     pub(super) fn new(keeper: Keeper) -> Self {
         let account = keeper.account.clone();
         let is_open = account.synced > account.released;
-        let note = Note::read(keeper.note()).filter(|_| is_open);
+        let note = Note::read(keeper.note());
         let now = Instant::now();
         let mut bridge = Self {
             keeper,
@@ -91,7 +91,7 @@ impl Bridge {
             replay: None,
             early: Vec::new(),
             inherited: Inherited {
-                is_doubtful: note.is_some(),
+                is_doubtful: is_open && note.is_some(),
                 note,
                 until: account.synced,
                 ..Inherited::default()
@@ -113,7 +113,15 @@ impl Bridge {
     /// Where the lane stood when an earlier process left it.
     pub(super) fn footing(&self) -> Footing {
         let note = self.inherited.note.as_ref();
-        note.map(|note| note.footing.clone()).unwrap_or_default()
+        let mut footing = note.map(|note| note.footing.clone()).unwrap_or_default();
+        if !self.is_open {
+            // It has left no records here, but its last words may still be on their way.
+            footing.doubt = match footing.doubt {
+                Doubt::Of(identity) => Doubt::Behind(identity),
+                _ => Doubt::Nothing,
+            };
+        }
+        footing
     }
 
     /// How far the next start has to look back: as long as anything inherited is left, as far as this one, since what
@@ -240,16 +248,9 @@ impl Bridge {
         if self.detour.is_empty() {
             return batch;
         }
-        let mut direct = Batch::default();
-        for (index, entry) in batch.entries.iter().enumerate() {
-            let call = entry.what.call();
-            let side = if call.is_some_and(|call| self.detour.contains(&call)) {
-                &mut self.waiting
-            } else {
-                &mut direct
-            };
-            side.copy(&batch, index);
-        }
+        let detour = |call| self.detour.contains(&call);
+        let (waits, direct) = batch.split(|what| what.call().is_some_and(detour));
+        self.waiting.extend(waits);
         direct
     }
 
