@@ -227,7 +227,6 @@ impl RedisLane {
         match self.bridge.go_on(&self.lane, at_rest, allowance, now) {
             Ok(None) => {}
             Ok(Some(caught)) => {
-                self.again.extend(caught.direct);
                 if !self.bridge.has_business() {
                     self.throttle.end();
                 }
@@ -235,7 +234,12 @@ impl RedisLane {
                     self.away_since = None;
                     telemetry::bridge_closed(&self.lane.key, self.bridge.backlog.frames());
                 }
-                return false;
+                if caught.direct.is_empty() {
+                    return false;
+                }
+                // At once: what waits on the lane is newer.
+                self.begin(caught.direct, now);
+                return true;
             }
             Err(error) => telemetry::journal_failed(&error.to_string()),
         }
