@@ -62,7 +62,9 @@ pub(super) struct Bridge {
 pub(super) struct Inherited {
     note: Option<Note>,
     /// Finds out which records of it are to be published.
-    pub(super) survey: Option<JoinHandle<Result<Backlog, ReadError>>>,
+    survey: Option<JoinHandle<Result<Backlog, ReadError>>>,
+    /// When it is tried again after it failed.
+    survey_at: Option<Instant>,
     /// All of it is behind this record or is this one.
     until: Position,
     /// What it may have published without noting it is not known yet.
@@ -193,19 +195,27 @@ impl Bridge {
         }));
     }
 
-    /// Takes in what the survey has found; after a failure it begins anew.
+    /// Takes in what the survey has found; after a failure it begins anew in a while.
     pub(super) fn take_survey(
         &mut self,
         found: Result<Backlog, ReadFailure>,
+        now: Instant,
     ) -> Result<(), ReadFailure> {
         match found {
             Ok(found) => self.backlog.merge(found),
             Err(failure) => {
-                self.begin_survey();
+                self.inherited.survey_at = Some(now + RETRY_AFTER);
                 return Err(failure);
             }
         }
         Ok(())
+    }
+
+    /// Begins a survey that has failed anew, when it is time.
+    pub(super) fn look(&mut self, now: Instant) {
+        if self.inherited.survey_at.take_if(|at| *at <= now).is_some() {
+            self.begin_survey();
+        }
     }
 
     /// Whatever was found in Redis and belongs to nothing in memory may belong to what was inherited.
@@ -294,7 +304,7 @@ impl Bridge {
         let behind = self.keeper.account.released < self.backlog.through();
         let again = behind && now.duration_since(self.noted_at) >= NOTE_EVERY;
         // Before the survey is done, what the earlier process noted is still all that is known.
-        (self.note_due || again) && self.inherited.survey.is_none()
+        (self.note_due || again) && !self.inherited.is_unknown()
     }
 
     /// Enters what the keeper has made safe. What was on its way to Redis is given back, for the owner to keep.
@@ -354,6 +364,11 @@ impl Bridge {
 }
 
 impl Inherited {
+    /// Whether the survey is still to be waited for.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.survey.is_some() || self.survey_at.is_some()
+    }
+
     async fn surveyed(&mut self) -> Result<Backlog, ReadFailure> {
         let Some(thread) = &mut self.survey else {
             return std::future::pending().await;

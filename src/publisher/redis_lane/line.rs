@@ -279,7 +279,7 @@ impl RedisLane {
                 self.bridge.stop_reading(now);
             }
             News::Surveyed(found) => {
-                if let Err(failure) = self.bridge.take_survey(found) {
+                if let Err(failure) = self.bridge.take_survey(found, now) {
                     telemetry::journal_failed(&failure.to_string());
                 }
                 self.show_journal();
