@@ -91,6 +91,31 @@ fn after_a_failed_sync_the_records_go_to_a_fresh_segment() {
 }
 
 #[test]
+fn a_full_disk_does_not_keep_what_is_published() {
+    let journal = Journal::new();
+    let mut writer = journal.open(Keep::Unpublished);
+    journal.append(&mut writer, 1..=4);
+    writer.sync().unwrap();
+    writer.release(Position(1), b"").unwrap();
+    writer.disk.faults.set(full_after(0));
+    // Part of the segment is not in Redis.
+    writer.release(Position(3), b"").unwrap_err();
+    assert_eq!(read_all(journal.dir()).0, [1, 2, 3, 4]);
+    writer.release(Position(4), b"").unwrap_err();
+    assert_eq!(read_all(journal.dir()).0, [0; 0]);
+    assert_eq!(writer.bytes(), 0);
+    drop(writer);
+    // Killed before the cursor could say so.
+    let mut writer = journal.open(Keep::Unpublished);
+    let (released, last) = (writer.released(), writer.position());
+    assert_eq!((released, last), (Position(1), Position(4)));
+    writer.release(Position(4), b"").unwrap();
+    journal.append(&mut writer, 5..=5);
+    writer.sync().unwrap();
+    assert_eq!(read_all(journal.dir()).0, [5]);
+}
+
+#[test]
 fn a_segment_that_never_worked_leaves_no_trace() {
     let journal = Journal::new();
     let mut writer = journal.open(Keep::Unpublished);

@@ -193,7 +193,11 @@ impl Writer {
     pub fn release(&mut self, through: Position, note: &[u8]) -> Result<(), ReleaseError> {
         let through = through.min(self.last).max(self.released);
         if through > self.released || note != self.note {
-            cursor::write(&self.disk, through, note).map_err(ReleaseError::Cursor)?;
+            if let Err(full) = cursor::write(&self.disk, through, note) {
+                let made = self.make_way(through).unwrap_or(false);
+                made.then_some(()).ok_or(ReleaseError::Cursor(full))?;
+                cursor::write(&self.disk, through, note).map_err(ReleaseError::Cursor)?;
+            }
             self.released = through;
             note.clone_into(&mut self.note);
         }
@@ -331,6 +335,22 @@ impl Writer {
         Ok(())
     }
 
+    /// On a full disk, what is in Redis makes room for the cursor that is to say so: else neither could ever go on. One
+    /// segment stays, if only an empty one, lest its positions be given again.
+    fn make_way(&mut self, through: Position) -> Result<bool, SyncError> {
+        let bytes = self.written_bytes();
+        if self.kept.is_empty() && self.synced <= through && bytes > 0 {
+            let next = self.begin()?;
+            self.close();
+            self.current = Some(next);
+        }
+        if self.current.is_some() {
+            let removed = self.remove_through(through);
+            removed.map_err(|(path, source)| SyncError::Remove { path, source })?;
+        }
+        Ok(self.written_bytes() < bytes)
+    }
+
     /// Removes the segments that are wholly in Redis, the current one too if it is.
     fn remove_released(&mut self) -> Result<(), (PathBuf, io::Error)> {
         let begins_released = |c: &Current| c.segment.first <= self.released;
@@ -340,9 +360,13 @@ impl Writer {
         {
             self.close();
         }
+        self.remove_through(self.released)
+    }
+
+    fn remove_through(&mut self, through: Position) -> Result<(), (PathBuf, io::Error)> {
         let behind = self.behind_closed();
         while let Some((first, last)) = self.closed.oldest(behind)
-            && first.max(last) <= self.released
+            && first.max(last) <= through
         {
             self.closed.remove_oldest(&self.disk, behind)?;
         }

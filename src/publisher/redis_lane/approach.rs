@@ -6,7 +6,7 @@
 //! can be recognised by its number and a hole cannot be filled.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{BuildHasher, RandomState},
     sync::Arc,
 };
@@ -14,6 +14,7 @@ use std::{
 use redis::{Value, cmd};
 
 use crate::{
+    journal::Position,
     publisher::{
         fence::{Doubt, Fenced, Footing, Marks},
         lane::Lane,
@@ -39,6 +40,8 @@ pub(super) struct Approached {
 #[derive(Debug, Default)]
 pub(super) struct Arrived {
     entries: HashMap<u64, u32>,
+    /// Records of the journal that were matched. What was read of it may have to be read again.
+    known: HashSet<Position>,
     hasher: RandomState,
 }
 
@@ -62,6 +65,15 @@ impl Arrived {
             self.entries.remove(&key);
         }
         true
+    }
+
+    /// The same for a record of the journal, however often it is asked for.
+    pub(super) fn holds(&mut self, position: Position, kind: Kind, fields: &[u8]) -> bool {
+        let holds = self.known.contains(&position) || self.take(kind, fields);
+        if holds {
+            self.known.insert(position);
+        }
+        holds
     }
 }
 
@@ -178,3 +190,17 @@ const STREAMS: [Kind; 3] = [Kind::Frame, Kind::CallEnd, Kind::CallEvent];
 const PAGE: usize = 500;
 const NO_FENCE: &str = "Redis does not allow CLIENT INFO, INFO, CLIENT KILL or XRANGE: after a broken connection \
                         frames may be published twice; give the user of REDIS_URL these rights";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_matched_by_one_record_however_often_that_is_read() {
+        let mut arrived = Arrived::default();
+        arrived.enter(Kind::Frame, b"f");
+        for (position, held) in [(1, true), (1, true), (2, false), (1, true)] {
+            assert_eq!(arrived.holds(Position(position), Kind::Frame, b"f"), held);
+        }
+    }
+}

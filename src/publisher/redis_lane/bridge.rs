@@ -66,7 +66,9 @@ pub(super) struct Bridge {
 pub(super) struct Inherited {
     note: Option<Note>,
     /// Finds out which records of it are to be published.
-    pub(super) survey: Option<JoinHandle<Result<Survey, ReadError>>>,
+    survey: Option<JoinHandle<Result<Survey, ReadError>>>,
+    /// When it is tried again after it failed.
+    survey_at: Option<Instant>,
     /// All of it is behind this record or is this one.
     until: Position,
     /// What it may have published without noting it is not known yet.
@@ -205,14 +207,24 @@ impl Bridge {
         }));
     }
 
-    /// Takes in what the survey has found, and gives back how far clients have numbered its calls; after a failure it begins anew.
+    /// Takes in what the survey has found, and gives back how far clients have numbered its calls; after a failure it
+    /// begins anew in a while.
     pub(super) fn take_survey(
         &mut self,
         found: Result<Survey, ReadFailure>,
+        now: Instant,
     ) -> Result<HashMap<u64, u64>, ReadFailure> {
-        let Survey { backlog, numbers } = found.inspect_err(|_| self.begin_survey())?;
+        let failed = |_: &_| self.inherited.survey_at = Some(now + RETRY_AFTER);
+        let Survey { backlog, numbers } = found.inspect_err(failed)?;
         self.backlog.merge(backlog);
         Ok(numbers)
+    }
+
+    /// Begins a survey that has failed anew, when it is time.
+    pub(super) fn look(&mut self, now: Instant) {
+        if self.inherited.survey_at.take_if(|at| *at <= now).is_some() {
+            self.begin_survey();
+        }
     }
 
     /// Whatever was found in Redis and belongs to nothing in memory may belong to what was inherited.
@@ -294,7 +306,7 @@ impl Bridge {
         let behind = self.keeper.account.released < self.backlog.through();
         let again = behind && now.duration_since(self.noted_at) >= NOTE_EVERY;
         // Before the survey is done, what the earlier process noted is still all that is known.
-        (self.note_due || again) && self.inherited.survey.is_none()
+        (self.note_due || again) && !self.inherited.is_unknown()
     }
 
     /// Enters what the keeper has made safe. What was on its way to Redis is given back, for the owner to keep.
@@ -354,6 +366,11 @@ impl Bridge {
 }
 
 impl Inherited {
+    /// Whether the survey is still to be waited for.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.survey.is_some() || self.survey_at.is_some()
+    }
+
     async fn surveyed(&mut self) -> Result<Survey, ReadFailure> {
         let Some(thread) = &mut self.survey else {
             return std::future::pending().await;

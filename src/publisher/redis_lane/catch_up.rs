@@ -77,7 +77,7 @@ impl Bridge {
         allowance: u64,
         now: Instant,
     ) -> Result<Option<Caught>, ReadError> {
-        if self.inherited.survey.is_some() || self.handing_over {
+        if self.inherited.is_unknown() || self.handing_over {
             return Ok(None);
         }
         let at_rest = at_rest && self.early.is_empty();

@@ -221,7 +221,6 @@ impl RedisLane {
         match self.bridge.go_on(&self.lane, at_rest, allowance, now) {
             Ok(None) => {}
             Ok(Some(caught)) => {
-                self.again.extend(caught.direct);
                 if !self.bridge.has_business() {
                     self.throttle.end();
                 }
@@ -229,7 +228,12 @@ impl RedisLane {
                     self.away_since = None;
                     telemetry::bridge_closed(&self.lane.key, self.bridge.backlog.frames());
                 }
-                return false;
+                if caught.direct.is_empty() {
+                    return false;
+                }
+                // At once: what waits on the lane is newer.
+                self.begin(caught.direct, now);
+                return true;
             }
             Err(error) => telemetry::journal_failed(&error.to_string()),
         }
@@ -272,7 +276,7 @@ impl RedisLane {
                 self.bridge.stop_reading(now);
             }
             News::Surveyed(found) => {
-                match self.bridge.take_survey(found) {
+                match self.bridge.take_survey(found, now) {
                     Ok(numbers) => self.lane.set_earlier(numbers),
                     Err(failure) => telemetry::journal_failed(&failure.to_string()),
                 }

@@ -26,6 +26,7 @@ impl RedisLane {
         if enough && self.flight.is_none() && !self.bridge.is_open() {
             self.open_bridge();
         }
+        self.bridge.look(now);
         self.load.look(self.lane.taken_bytes(), now);
         self.show_journal();
         if self.flight.is_some() {

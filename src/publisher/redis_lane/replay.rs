@@ -210,7 +210,7 @@ impl Press {
         let Record { kind, call, fields } = record;
         let (kind, call) = (*kind, *call);
         self.piece.through = position;
-        if arrived.take(kind, fields) {
+        if arrived.holds(position, kind, fields) {
             self.piece.arrived.push((call, kind, position));
             return;
         }
