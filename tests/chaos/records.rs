@@ -125,6 +125,10 @@ fn holes(evidence: &Evidence<'_>, ledger: &Ledger) -> Vec<(u64, u64, u64)> {
             holes.push((before + 1, before, u64::from(sent - expected)));
         }
     }
+    if sessions.is_empty() && ledger.highest() > 0 {
+        // Not a frame of it came through.
+        holes.push((1, 0, u64::from(ledger.highest())));
+    }
     holes
 }
 
