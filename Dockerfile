@@ -24,8 +24,8 @@ FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /build/target/release/rtaa-ingest /usr/local/bin/rtaa-ingest
 COPY --from=build --chown=65532:65532 /data /data
 
-# Frames go here where no Redis is set. Mount a volume at /data then that user 65532 may write to: without one, what
-# the journal holds is lost with the container. With a Redis nothing is written here.
+# Frames go here while Redis is away, and where none is set. Mount a volume at /data that user 65532 may write to:
+# without one, what the journal holds is lost with the container.
 ENV JOURNAL_DIR=/data/journal
 WORKDIR /data
 USER 65532:65532

@@ -1,7 +1,7 @@
-# The habits: test, demo. On a bare Debian with a Rust toolchain, `make test` installs what it lacks.
+# The habits: test, chaos, demo. On a bare Debian with a Rust toolchain, `make test` installs what it lacks.
 
 .DEFAULT_GOAL := test
-.PHONY: test test-all demo tools
+.PHONY: test test-all chaos proofs demo tools
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT := env DEBIAN_FRONTEND=noninteractive apt-get
@@ -19,6 +19,19 @@ test: tools
 test-all: test
 	cargo build --locked --release
 	cargo test --locked --release --test it -- two_thousand
+
+# Calls while everything breaks, by seed: SEEDS=1000 plays as many, from FIRST on; SEED=7 plays one again. FAULTS=cut,oom
+# draws from these only, FAULTS=-kill from all others (their names: tests/chaos/fault.rs).
+chaos: tools
+	CHAOS_SEED=$(SEED) CHAOS_SEEDS=$(SEEDS) CHAOS_FIRST=$(FIRST) CHAOS_FAULTS=$(FAULTS) CHAOS_PARALLEL=$(PARALLEL) \
+		cargo test --locked --test chaos -- --exact seeds
+
+# The long form of what `make test` proves in short: kills, cuts, and outages with many calls. It takes about an hour,
+# and 8 GB of memory for what Redis has to hold.
+proofs: tools
+	CHAOS_KILLS=$(or $(KILLS),50) CHAOS_CUTS=$(or $(CUTS),500) \
+		CHAOS_OUTAGE_S=$(or $(OUTAGE_S),600) CHAOS_OUTAGE_CALLS=$(or $(OUTAGE_CALLS),200) \
+		cargo test --locked --release --test chaos -- --test-threads 1 proofs
 
 # The whole system at work, with nothing to set up.
 demo:

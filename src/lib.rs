@@ -1,11 +1,13 @@
 //! Audio ingest for real-time agent assist: telephone audio comes in over WebSocket, from Exotel and from clients with
-//! a JWT; every frame goes out to one Redis Stream, or to a journal on disk where there is no Redis.
+//! a JWT; every frame goes out to one Redis Stream. A journal on disk carries frames over an outage of Redis, and is
+//! where they go if there is none.
 //!
 //! # The map
 //!
 //! ```text
 //!  main ─▶ cli ─▶ serve ─▶ app ─▶ config       demo ─▶ app, simulate       simulate, token, check
 //!                           ▼                  verify, export ─▶ readback ─▶ publisher, journal
+//!                           │                  replay ─▶ publisher
 //!                         server ─▶ health           the edges: sockets, disk, clocks, tasks
 //!                           ▼
 //!    connection ──▶ calls ──▶ publisher ──▶ journal
@@ -24,14 +26,22 @@
 //! to a lane of the [`publisher`], already in the bytes that Redis will get ([`record`]); the lane's owner gathers,
 //! sends, and confirms. There is no wait between the socket and the lane.
 //!
+//! When Redis is away (`publisher/redis_lane/`): `patience.rs` says when that is; the lane's owner then hands what it has to
+//! the keeper (`keeper.rs`), which writes and syncs the [`journal`] on a thread that may block (`bridge.rs`). When Redis is
+//! back, `approach.rs` fences the old connection off (`fence.rs`) and reads back what had arrived, and the backlog
+//! (`backlog.rs`: by call, what is not published) is read in passes, live calls first (`replay.rs`, `catch_up.rs`), no
+//! faster than the consumer groups read (`groups/`). What Redis's errors mean is in `redis_error.rs`.
+//!
 //! # Invariants
 //!
-//! - A frame that was read leaves the process confirmed, or is counted in the log as lost.
+//! - A frame that was read leaves the process confirmed by Redis or synced in the journal, or is counted in the log as
+//!   lost; audio that nothing could hold is counted in a `gap` record.
 //! - Frames of a session are numbered and appended under one lock, and a lane sends one batch at a time, whole or not
 //!   at all: so their order in the stream is the order in which they came.
 //! - Every session that began ends with one `call_end`, after its last frame, whatever way it ended.
 //! - An ack is never sent before what it acknowledges is durable.
 //! - Nothing that a peer sends ends the process, grows memory without bound, or appears in the log if it is a secret.
+//! - What is in the journal is published once, in order within its call, whoever is killed meanwhile.
 //! - Reading a call's socket waits for one thing only: room in the lane that its frames go to.
 //!
 //! # Deliberately absent

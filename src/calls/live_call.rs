@@ -19,6 +19,7 @@ use crate::{
     record::{
         CallEvent, Detail,
         frame::{FrameFacts, FrameNumbers, FramePattern},
+        to_json,
     },
     telemetry,
 };
@@ -165,8 +166,13 @@ impl LiveCall {
             timestamp_ms: now.epoch_ms,
             media_ms: heard.media_ms,
         };
-        self.outlet
-            .frame(pattern, &numbers, &heard.audio, &self.progress);
+        self.outlet.frame(
+            pattern,
+            &numbers,
+            &heard.audio,
+            &self.progress,
+            heard.seq.is_some(),
+        );
         if call.metadata_due(now) {
             self.write_metadata(&mut call, now);
         }
@@ -212,8 +218,7 @@ impl LiveCall {
         if let Some(gap) = gap {
             self.publish_gap(&gap, now);
         }
-        self.outlet.call_end(&record, &self.progress);
-        let (frames, gaps) = (record.frames, record.gaps);
+        let (json, frames, gaps) = (to_json(&record), record.frames, record.gaps);
         telemetry::call_ended(
             record.interaction_id,
             record.tenant_id,
@@ -225,6 +230,8 @@ impl LiveCall {
         if call.is_shown() {
             self.write_metadata(&mut call, now);
         }
+        // Last, so that whoever is told of the end finds in the metadata where to go on.
+        self.outlet.call_end(&json, &self.progress);
         self.outlet.leave(&self.progress);
         true
     }

@@ -80,7 +80,7 @@ fn another_tenant_has_a_call_of_its_own_under_the_same_id() {
     assert!(theirs.call.is_ended() && !ours.call.is_ended());
     assert_eq!(lane.take(), ["end stop 0 i"]);
     calls.end(&ours.call, &Reason::Stop, at(1000));
-    assert_eq!(lane.take(), ["end stop 0 i", "ended i"]);
+    assert_eq!(lane.take(), ["ended i", "end stop 0 i"]);
     let later = calls.open(&name("t2"), Sender::Exotel, at(1000)).unwrap();
     later.call.announce(at(1000));
     assert_eq!(lane.take(), ["active i"], "now it is free");
@@ -116,7 +116,7 @@ fn a_session_ends_once_and_takes_nothing_afterwards() {
     assert!(opened.call.detach(at(0)).is_none());
     assert_eq!(
         lane.take(),
-        ["frame 1", "active i", "end stop 1 i", "ended i"]
+        ["frame 1", "active i", "ended i", "end stop 1 i"]
     );
 }
 

@@ -135,13 +135,15 @@ const DESTINATION: &[Var] = &[
         "JOURNAL_DIR",
         Value("./data/journal"),
         Words("the path of a directory"),
-        "where the journal lives; it is written only where `PUBSUB_ADAPTER` is `journal`",
+        "where the journal lives, also with Redis: it carries frames over an outage. One directory \
+         per instance, on a disk that stays",
     ),
     var(
         "JOURNAL_MAX_BYTES",
         Value("1073741824"),
         Whole(1 << 20, 1 << 50),
-        "room for the journal; the oldest is removed beyond it",
+        "room for the journal; when it is full while Redis is away, Exotel's newest audio is \
+         dropped and custom clients are slowed; without a Redis the oldest is removed",
     ),
 ];
 

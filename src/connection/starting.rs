@@ -1,7 +1,7 @@
 //! From where a custom client is to go on after its start (3.8): found out while its audio is taken already.
 //!
 //! In a session that has frames: after the newest of them. In a new one: after what the client had numbered in the one
-//! before, if this instance remembers it or Redis has it in the call's metadata; else from 1. Invariant: no number is
+//! before, if this instance remembers it, or the journal or the call's metadata in Redis has it; else from 1. Invariant: no number is
 //! given out before the frame ahead of it is durable.
 
 use std::{sync::Arc, time::Duration};
@@ -38,18 +38,25 @@ impl Starting {
             (None, None) => {
                 let (publisher, of) = (publisher.clone(), Arc::clone(call.progress()));
                 let metadata = async move { publisher.metadata_of(&of.interaction_id).await };
-                Self::sought(metadata, Arc::clone(call.progress()))
+                let (outlet, of) = (call.outlet().clone(), Arc::clone(call.progress()));
+                let left = async move { outlet.left_in_journal(&of).await };
+                Self::sought(metadata, left, Arc::clone(call.progress()))
             }
         }
     }
 
     fn sought(
         metadata: impl Future<Output = Option<Vec<u8>>> + Send + 'static,
+        left: impl Future<Output = Option<u64>> + Send + 'static,
         of: Arc<Progress>,
     ) -> Self {
         Self::Sought(ReusableBoxFuture::new(async move {
-            let metadata = timeout(SOUGHT_WITHIN, metadata).await;
-            next_seq(metadata.ok().flatten().as_deref(), &of.tenant_id)
+            let (metadata, left) = tokio::join!(
+                timeout(SOUGHT_WITHIN, metadata),
+                timeout(SOUGHT_WITHIN, left)
+            );
+            let metadata = metadata.ok().flatten();
+            next_seq(metadata.as_deref(), left.ok().flatten(), &of.tenant_id)
         }))
     }
 
@@ -93,10 +100,10 @@ impl Starting {
     }
 }
 
-fn next_seq(metadata: Option<&[u8]>, tenant_id: &str) -> u64 {
-    metadata
-        .and_then(|metadata| published::numbered_up_to(metadata, tenant_id))
-        .map_or(1, |last| last.saturating_add(1))
+/// What an earlier process has left in the journal is not in Redis's metadata yet, or not all of it.
+fn next_seq(metadata: Option<&[u8]>, left: Option<u64>, tenant_id: &str) -> u64 {
+    let told = metadata.and_then(|metadata| published::numbered_up_to(metadata, tenant_id));
+    told.max(left).map_or(1, |last| last.saturating_add(1))
 }
 
 /// A client that has nothing to go on from should not wait longer than that for a Redis that is away.
@@ -115,7 +122,8 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(takes_ms)).await;
                 Some(metadata)
             };
-            let mut starting = Starting::sought(late, Arc::new(Progress::new("t", "i", 0)));
+            let mut starting =
+                Starting::sought(late, async { None }, Arc::new(Progress::new("t", "i", 0)));
             assert_eq!(starting.next_seq(), None);
             let began = tokio::time::Instant::now();
             // Whoever waits for it is interrupted by other things all the time.
@@ -134,7 +142,7 @@ mod tests {
     fn metadata_is_believed_of_the_same_tenant_whose_client_numbers() {
         let check = |metadata: &str, expected| {
             assert_eq!(
-                next_seq(Some(metadata.as_bytes()), "t"),
+                next_seq(Some(metadata.as_bytes()), None, "t"),
                 expected,
                 "{metadata}"
             );
@@ -153,6 +161,18 @@ mod tests {
             u64::MAX,
         );
         check("", 1);
-        assert_eq!(next_seq(None, "t"), 1);
+        assert_eq!(next_seq(None, None, "t"), 1);
+    }
+
+    #[test]
+    fn what_was_left_in_the_journal_goes_further_than_the_metadata() {
+        let metadata = br#"{"tenantId":"t","lastSeq":7,"numbered":true}"#;
+        for (metadata, left, expected) in [
+            (Some(metadata.as_slice()), Some(9), 10),
+            (Some(metadata), Some(5), 8),
+            (None, Some(9), 10),
+        ] {
+            assert_eq!(next_seq(metadata, left, "t"), expected);
+        }
     }
 }

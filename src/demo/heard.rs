@@ -159,7 +159,7 @@ mod tests {
             kind,
             at_ms: 1_003,
             call: 1,
-            seq: 0,
+            number: 0,
             fields,
         })
     }

@@ -87,7 +87,7 @@ pub(super) fn record(seq: u64, fields: &[u8]) -> Record<'_> {
         kind: [Kind::Frame, Kind::CallEnd, Kind::CallEvent][usize::try_from(seq % 3).unwrap()],
         at_ms: 1000 + seq,
         call: seq / 10,
-        seq,
+        number: seq,
         fields,
     }
 }
@@ -96,7 +96,7 @@ pub(super) fn record(seq: u64, fields: &[u8]) -> Record<'_> {
 pub(super) fn read_on(reader: &mut Reader) -> Vec<u64> {
     let mut seqs = Vec::new();
     while let Some(entry) = reader.next().unwrap() {
-        let seq = entry.record.seq;
+        let seq = entry.record.number;
         assert_eq!(entry.record, record(seq, &fields(seq)));
         seqs.push(seq);
     }

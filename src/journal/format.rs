@@ -5,7 +5,7 @@
 //! header  0 magic [8]   8 version u32   12 CRC of the 12 before        <- the same in every version
 //!        16 first u64  24 at_ms u64     32 salt u32   36 CRC of 16..36
 //! record  0 CRC of 4..45  4 body length u32  8 body CRC u32  12 position u64
-//!        20 at_ms u64    28 call u64        36 seq u64      44 kind u8   45 body (the fields)
+//!        20 at_ms u64    28 call u64        36 number u64    44 kind u8   45 body (the fields)
 //! ```
 //!
 //! A record's head has a CRC of its own: damage in a body costs that record alone, and a search for the next record
@@ -51,7 +51,7 @@ pub(crate) struct Head {
     pub(crate) position: Position,
     pub(crate) at_ms: u64,
     pub(crate) call: u64,
-    pub(crate) seq: u64,
+    pub(crate) number: u64,
     pub(crate) kind: u8,
 }
 
@@ -126,7 +126,7 @@ fn put(bytes: &mut Vec<u8>, salt: u32, position: Position, record: &Record<'_>, 
     bytes.extend_from_slice(&position.0.to_le_bytes());
     bytes.extend_from_slice(&record.at_ms.to_le_bytes());
     bytes.extend_from_slice(&record.call.to_le_bytes());
-    bytes.extend_from_slice(&record.seq.to_le_bytes());
+    bytes.extend_from_slice(&record.number.to_le_bytes());
     bytes.push(kind);
     if let Some((crc, covered)) = bytes
         .get_mut(start..)
@@ -153,7 +153,7 @@ pub(crate) fn read_head(bytes: &[u8], salt: u32) -> Option<Head> {
         position: Position(u64::from_le_bytes(take(&mut rest)?)),
         at_ms: u64::from_le_bytes(take(&mut rest)?),
         call: u64::from_le_bytes(take(&mut rest)?),
-        seq: u64::from_le_bytes(take(&mut rest)?),
+        number: u64::from_le_bytes(take(&mut rest)?),
         kind: u8::from_le_bytes(take(&mut rest)?),
     })
 }
@@ -168,7 +168,7 @@ pub(crate) fn record<'a>(head: &Head, body: &'a [u8]) -> Option<Record<'a>> {
         kind: Kind::from_code(head.kind)?,
         at_ms: head.at_ms,
         call: head.call,
-        seq: head.seq,
+        number: head.number,
         fields: body,
     })
 }
@@ -186,7 +186,7 @@ pub(crate) fn put_unknown_kind(bytes: &mut Vec<u8>, salt: u32, position: Positio
         kind: Kind::Frame,
         at_ms: 0,
         call: 0,
-        seq: 0,
+        number: 0,
         fields: b"of another version",
     };
     put(bytes, salt, position, &record, kind);
@@ -215,7 +215,7 @@ mod tests {
         kind: Kind::CallEnd,
         at_ms: 1_762_500_000_123,
         call: 1_762_500_000_001,
-        seq: 42,
+        number: 42,
         fields: b"$4\r\ndata\r\n$2\r\n{}\r\n",
     };
 

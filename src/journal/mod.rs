@@ -1,5 +1,5 @@
-//! The journal: records on disk that are not (yet) in Redis. It is the destination where no Redis is configured.
-//! It can also be the bridge over an outage where one is (contract 5.3); nothing uses it as that yet.
+//! The journal: records on disk that are not (yet) in Redis. It is the bridge over an outage of Redis (contract 5.3), and
+//! the destination where none is configured.
 //!
 //! One [`writer::Writer`] under a lock, any number of [`reader::Reader`]s without it, in this process or in others.
 //! The files of a journal directory:
@@ -101,7 +101,8 @@ pub struct Record<'a> {
     pub at_ms: u64,
     /// Which call it is of: the same number for all records of one call, see the publisher's `call_key`.
     pub call: u64,
-    pub seq: u64,
+    /// The number that the client has given a frame, plus one; 0 where it gave none.
+    pub number: u64,
     /// The entry's fields as they go behind the `*` of an XADD, see [`fields`].
     pub fields: &'a [u8],
 }

@@ -231,7 +231,7 @@ mod tests {
             kind: Kind::Frame,
             at_ms: 0,
             call: 0,
-            seq: position,
+            number: position,
             fields,
         };
         format::put_record(bytes, SALT, Position(position), &record);
@@ -314,7 +314,7 @@ mod tests {
             kind: Kind::Frame,
             at_ms: 0,
             call: 0,
-            seq: 0,
+            number: 0,
             fields: b"not mine",
         };
         format::put_record(&mut forged, 0, Position(2), &record);

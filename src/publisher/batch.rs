@@ -28,6 +28,8 @@ pub(super) enum What {
     Frame {
         progress: Arc<Progress>,
         seq: u64,
+        /// The number is the client's own.
+        numbered: bool,
     },
     CallEnd(Arc<Progress>),
     CallEvent(Arc<Progress>),
@@ -80,7 +82,7 @@ impl What {
     /// Tells whoever waits that it is durable; `bytes` is its size.
     pub(super) fn confirm(&self, bytes: usize) {
         match self {
-            Self::Frame { progress, seq } => progress.confirm(*seq, bytes),
+            Self::Frame { progress, seq, .. } => progress.confirm(*seq, bytes),
             Self::CallEnd(progress) => progress.finish(),
             Self::CallEvent(_) | Self::Metadata(_) | Self::Journaled { .. } | Self::Chore => {}
         }
@@ -172,6 +174,20 @@ impl Batch {
         let fields = self.bytes.len() + entry.fields.saturating_sub(from.start(index));
         self.bytes.extend_from_slice(from.command(index));
         self.close_entry(fields, what);
+    }
+
+    /// Parts it: the commands that `is_first` picks, and the others.
+    pub(super) fn split(self, is_first: impl Fn(&What) -> bool) -> (Self, Self) {
+        let (mut first, mut second) = (Self::default(), Self::default());
+        for (index, entry) in self.entries.iter().enumerate() {
+            let side = if is_first(&entry.what) {
+                &mut first
+            } else {
+                &mut second
+            };
+            side.copy(&self, index);
+        }
+        (first, second)
     }
 
     /// Adds all commands of another batch.

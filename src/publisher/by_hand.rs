@@ -1,6 +1,6 @@
 //! A publisher whose one lane is delivered by a test: nothing is taken or confirmed but when it says so.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     Publisher, Trim,
@@ -21,6 +21,7 @@ pub(crate) struct ByHand {
 impl ByHand {
     pub(crate) fn publisher() -> (Publisher, Self) {
         let lane = Arc::new(Lane::new("audio".to_owned(), Trim::Never));
+        lane.set_earlier(HashMap::new());
         let publisher = Publisher {
             lanes: Arc::new([Arc::clone(&lane)]),
             watches: Arc::new([]),
@@ -51,7 +52,7 @@ impl ByHand {
         self.take();
         let mut left = frames;
         while let Some(entry) = self.taken.entries.get(self.confirmed) {
-            if let What::Frame { progress, seq } = &entry.what {
+            if let What::Frame { progress, seq, .. } = &entry.what {
                 if left == 0 {
                     return;
                 }

@@ -22,6 +22,9 @@ pub(super) enum Doubt {
     Of(Identity),
     /// The same of a connection that the server did not let us name.
     Nameless,
+    /// What this connection of an earlier process was given last is none of ours to find, but must not come later than
+    /// what is ours.
+    Behind(Identity),
 }
 
 /// Where a lane stands with its server: what has to be known to find out later what has arrived there.

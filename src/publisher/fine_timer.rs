@@ -94,15 +94,18 @@ mod tests {
     #[tokio::test]
     async fn a_short_wait_is_neither_cut_nor_stretched_to_the_runtimes_tick() {
         let mut timer = FineTimer::new();
-        let started = tokio::time::Instant::now();
-        for _ in 0..40 {
+        let mut best = Duration::MAX;
+        // A busy machine stretches some of them.
+        for _ in 0..400 {
+            let started = tokio::time::Instant::now();
             timer.sleep(Duration::from_micros(250)).await;
+            let took = started.elapsed();
+            assert!(took >= Duration::from_micros(250), "{took:?}");
+            best = best.min(took);
         }
-        let took = started.elapsed();
-        assert!(took >= Duration::from_millis(10), "{took:?}");
         assert!(
-            took < Duration::from_millis(38),
-            "{took:?}: as coarse as the runtime's timer"
+            best < Duration::from_micros(900),
+            "{best:?}: as coarse as the runtime's timer"
         );
     }
 

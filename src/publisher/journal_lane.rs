@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing is confirmed before a sync that covers it has succeeded.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::{
     Left,
@@ -23,6 +23,7 @@ impl JournalLane {
     pub(super) fn new(lane: Arc<Lane>, keeper: Keeper, gather: Duration) -> Self {
         lane.status.set_journal(&keeper.account);
         lane.status.set_up();
+        lane.set_earlier(HashMap::new());
         Self {
             lane,
             gather,

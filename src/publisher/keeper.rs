@@ -258,8 +258,12 @@ fn append(
             positions.push(NOWHERE);
             continue;
         };
-        let seq = match &entry.what {
-            What::Frame { seq, .. } => *seq,
+        let number = match &entry.what {
+            What::Frame {
+                seq,
+                numbered: true,
+                ..
+            } => seq.saturating_add(1),
             _ => 0,
         };
         let fields = batch.fields(index);
@@ -268,7 +272,7 @@ fn append(
                 kind,
                 at_ms,
                 call,
-                seq,
+                number,
                 fields,
             }) {
                 Ok(position) => position,

@@ -6,7 +6,7 @@ use super::{batch::What, lane::Lane, progress::Progress};
 use crate::{
     payload::Audio,
     record::{
-        CallEnd, CallEvent, Metadata,
+        CallEvent, Metadata,
         frame::{FrameNumbers, FramePattern},
         to_json,
     },
@@ -23,13 +23,16 @@ impl Outlet {
         numbers: &FrameNumbers,
         audio: &Audio<'_>,
         progress: &Arc<Progress>,
+        numbered: bool,
     ) {
-        self.0.append_frame(pattern, numbers, audio, progress);
+        self.0
+            .append_frame(pattern, numbers, audio, progress, numbered);
     }
 
-    pub fn call_end(&self, record: &CallEnd<'_>, progress: &Arc<Progress>) {
+    /// `json` is a [`crate::record::CallEnd`].
+    pub fn call_end(&self, json: &[u8], progress: &Arc<Progress>) {
         let what = What::CallEnd(Arc::clone(progress));
-        self.0.append_record(&to_json(record), what);
+        self.0.append_record(json, what);
     }
 
     pub fn call_event(&self, record: &CallEvent<'_>, progress: &Arc<Progress>) {
@@ -52,6 +55,11 @@ impl Outlet {
     /// A session has ended.
     pub fn leave(&self, progress: &Progress) {
         self.0.leave(progress.call);
+    }
+
+    /// The last number that the client had given of the frames that an earlier process has left in the journal.
+    pub async fn left_in_journal(&self, progress: &Progress) -> Option<u64> {
+        self.0.earlier(progress.call).await
     }
 
     pub fn has_room(&self) -> bool {

@@ -11,7 +11,7 @@ use crate::telemetry;
 pub struct Progress {
     pub interaction_id: String,
     pub tenant_id: String,
-    /// See [`call_key`].
+    /// See `call_key`.
     pub call: u64,
     /// Number of the newest durable frame plus one; 0 before there is one.
     durable: AtomicU64,

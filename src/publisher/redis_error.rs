@@ -42,13 +42,13 @@ impl Class {
             Self::OutOfMemory => "raise maxmemory, or lower AUDIO_STREAM_RETENTION_S",
             Self::Misconfigured => "free disk space on the Redis server or mend its persistence",
             Self::Denied => {
-                "correct user and password in REDIS_URL, or the user's rights (MULTI, EXEC, XADD, XRANGE, XREVRANGE, SET, GET, XGROUP, XINFO, XPENDING, CLIENT, INFO, PING)"
+                "correct user and password in REDIS_URL, or the user's rights (MULTI, EXEC, XADD, XTRIM, XRANGE, XREVRANGE, SET, GET, XGROUP, XINFO, XPENDING, CLIENT, INFO, PING)"
             }
             Self::WrongType => {
                 "the key holds something else than a stream: rename it, or set AUDIO_STREAM to another name"
             }
             Self::UnknownCommand => {
-                "use Redis 6.2 or newer, with MULTI, EXEC, XADD, XRANGE, XREVRANGE, SET, GET, XGROUP, XINFO, XPENDING, CLIENT, INFO and PING not renamed"
+                "use Redis 6.2 or newer, with MULTI, EXEC, XADD, XTRIM, XRANGE, XREVRANGE, SET, GET, XGROUP, XINFO, XPENDING, CLIENT, INFO and PING not renamed"
             }
             Self::Other => "see the error's own words",
         }

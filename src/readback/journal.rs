@@ -132,7 +132,7 @@ mod tests {
                 kind: *kind,
                 at_ms,
                 call: 1,
-                seq: at_ms,
+                number: at_ms,
                 fields: &fields,
             };
             writer.append(record).unwrap();
@@ -174,7 +174,7 @@ mod tests {
                 kind: Kind::Frame,
                 at_ms,
                 call: 1,
-                seq: at_ms,
+                number: at_ms,
                 fields: &fields,
             };
             writer.append(record).unwrap();

@@ -11,6 +11,7 @@ use crate::{
     line::Address,
     oracle::{Fate, Incarnation},
     service::{Service, Setup},
+    warden,
 };
 
 /// The service, running or not.
@@ -54,6 +55,7 @@ impl Host {
             fate: Fate::Lived,
         });
         let port = service.port();
+        warden::watch(service.pid());
         self.service = Some(service);
         self.address
             .send_replace(Some(Address { incarnation, port }));
@@ -94,6 +96,7 @@ impl Host {
     async fn bury(&mut self) -> Option<i32> {
         let mut service = self.service.take().expect("the service runs");
         let code = service.exit_within(Duration::from_secs(30)).await.code();
+        warden::forget(service.pid());
         self.keep_log(&service);
         code
     }
@@ -112,6 +115,9 @@ impl Drop for Host {
     fn drop(&mut self) {
         if let Some(service) = self.service.take() {
             self.keep_log(&service);
+            let pid = service.pid();
+            drop(service);
+            warden::forget(pid);
         }
     }
 }

@@ -3,8 +3,8 @@
 //! an oracle holds what was published against it (clauses 1.4, 3.8, 3.10, 4.1 to 4.4, and 5 of the contract).
 //!
 //! In reading order: `plan` and `fault` (what a seed means), `run` (one run), `line`, `wire`, `exotel`, `client`
-//! and `ledger` (the callers), `inject`, `proxy`, `store`, `disk` and `host` (what is done to whom), `published`,
-//! `oracle` and `records` (the verdict), `series` and `proofs` (what the tests do with it).
+//! and `ledger` (the callers), `inject`, `proxy`, `store`, `disk`, `host` and `warden` (what is done to whom), `published`,
+//! `oracle` and `records` (the verdict; `verdicts` tries them), `series` and `proofs` (what the tests do with it).
 //!
 //! `make chaos SEEDS=1000 FIRST=1` plays a thousand seeds, `make chaos SEED=7` one, `FAULTS=cut,oom` (or
 //! `FAULTS=-kill`) draws from these only. The harness of `tests/it` is used where it fits.
@@ -53,6 +53,8 @@ mod oracle;
 #[cfg(test)]
 mod plan;
 #[cfg(test)]
+mod proofs;
+#[cfg(test)]
 mod proxy;
 #[cfg(test)]
 mod published;
@@ -68,6 +70,10 @@ mod series;
 mod settings;
 #[cfg(test)]
 mod store;
+#[cfg(test)]
+mod verdicts;
+#[cfg(test)]
+mod warden;
 #[cfg(test)]
 mod wire;
 

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 
 use crate::{
+    fault::{Fault, Kind},
     ledger::{Ledger, Leg},
     plan::{Plan, Speaker},
     published::{Published, Seen, Session},
@@ -140,6 +141,7 @@ impl Judged<'_> {
 
     fn judge_client(&mut self) {
         self.judge_explained();
+        self.judge_repeats();
         let ledger = self.ledger;
         let wanted = if let Some(frames) = ledger.finished {
             frames
@@ -193,6 +195,28 @@ impl Judged<'_> {
                 ));
             };
             (leg, last) = (number, seen.index);
+        }
+    }
+
+    /// 3.8: a client that numbers and goes on with `next_seq` repeats nothing in a later session, since the service finds
+    /// in Redis how far the earlier one came; where Redis may have been away just then, or the service was killed, it
+    /// need not know.
+    fn judge_repeats(&mut self) {
+        let numbered = self.ledger.plan.speaker == Speaker::Numbered;
+        let harmless = |fault: &Fault| matches!(fault.kind, Kind::Terminate | Kind::SlowDisk);
+        let spared = self.evidence.plan.faults.iter().all(harmless);
+        if !numbered || !spared || self.evidence.any(Fate::Killed) {
+            return;
+        }
+        for pair in self.sessions.clone().windows(2) {
+            if let (Some(last), Some(first)) = (pair[0].frames.last(), pair[1].frames.first())
+                && first.index <= last.index
+            {
+                self.complain(&format!(
+                    "session {} begins with frame {} again, session {} had all to {}",
+                    pair[1].number, first.index, pair[0].number, last.index
+                ));
+            }
         }
     }
 

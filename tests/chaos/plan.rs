@@ -103,11 +103,12 @@ impl Plan {
     pub(crate) fn draw(seed: u64, kinds: &[Kind]) -> Self {
         let mut random = Random::of(seed, 0);
         let span_ms = random.range(1_500, 3_500);
-        let faults = fault::draw(&mut Random::of(seed, 1), kinds, span_ms);
+        let mut faults = fault::draw(&mut Random::of(seed, 1), kinds, span_ms);
         let has = |kind| faults.iter().any(|fault: &Fault| fault.kind == kind);
         let disk = kinds.contains(&Kind::FullDisk);
         let small = disk && !has(Kind::Terminate) && random.once_in(8);
         let may_drop = small || has(Kind::FullDisk);
+        let persistent = has(Kind::Restart);
         let shards = random.pick(&[1, 1, 1, 3]);
         let mut settings = vec![
             ("AUDIO_STREAM_MAXLEN", "0".to_owned()),
@@ -125,6 +126,15 @@ impl Plan {
         ];
         if small {
             settings.push(("JOURNAL_MAX_BYTES", "1048576".to_owned()));
+            // Long enough to fill it.
+            faults.push(Fault {
+                kind: Kind::Refuse,
+                at_ms: random.range(100, span_ms / 4),
+                for_ms: random.range(1_200, 2_500),
+                after_bytes: 0,
+                times: 1,
+                by_ms: 0,
+            });
         }
         let mut draws = Random::of(seed, 2);
         let mut calls: Vec<CallPlan> = (0..draws.small(3, 8))
@@ -145,7 +155,7 @@ impl Plan {
             settings,
             shards,
             calls,
-            persistent: has(Kind::Restart),
+            persistent,
             once_more: random.once_in(3),
             may_drop,
             faults,
@@ -257,18 +267,14 @@ fn flood(random: &mut Random, number: u32, span_ms: u64) -> CallPlan {
     }
 }
 
-/// Where audio may be dropped, each missing frame must have its gap: so none is lost in other ways.
+/// Where audio may be dropped, each missing frame must have its gap: so none is lost in other ways, and none overtakes
+/// another on a second connection.
 fn keep_what_was_sent(call: &mut CallPlan) {
-    if !call.is_exotel() {
-        return;
-    }
-    for one in &mut call.breaks {
-        if one.tear == Tear::Reset {
-            one.tear = Tear::Vanish;
+    if call.is_exotel() {
+        call.breaks.clear();
+        if call.ending == Tear::Reset {
+            call.ending = Tear::Vanish;
         }
-    }
-    if call.ending == Tear::Reset {
-        call.ending = Tear::Vanish;
     }
 }
 

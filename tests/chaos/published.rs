@@ -205,7 +205,7 @@ impl Published {
         place
     }
 
-    fn take_end(&mut self, id: &str, record: &Value) {
+    pub(crate) fn take_end(&mut self, id: &str, record: &Value) {
         let Some(call) = self.call_of(record) else {
             return;
         };
@@ -218,7 +218,7 @@ impl Published {
         });
     }
 
-    fn take_event(&mut self, record: &Value) {
+    pub(crate) fn take_event(&mut self, record: &Value) {
         let Some(call) = self.call_of(record) else {
             return;
         };

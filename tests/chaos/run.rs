@@ -34,6 +34,7 @@ use crate::{
     plan::{CallPlan, Plan},
     proxy::Proxy,
     published::{self, Published},
+    service::Service,
     store::{PASSWORD, Store},
     wait::within,
 };
@@ -59,6 +60,8 @@ pub(crate) struct Run {
     pub(crate) plan: Plan,
     pub(crate) world: Arc<World>,
     pub(crate) line: Line,
+    /// After everything is healed: how long until all must have come through.
+    pub(crate) patience: Duration,
     callers: JoinSet<Ledger>,
     began: Instant,
 }
@@ -112,6 +115,7 @@ impl Run {
             plan,
             world,
             line,
+            patience: PATIENCE,
             callers,
             began,
         }
@@ -138,8 +142,7 @@ impl Run {
         self.line.hush.cancel();
         let healed = Instant::now();
         let mut ledgers = Vec::new();
-        while let Ok(Some(ledger)) = timeout(self.patience(healed), self.callers.join_next()).await
-        {
+        while let Ok(Some(ledger)) = timeout(self.left(healed), self.callers.join_next()).await {
             ledgers.push(ledger.expect("a caller does not panic"));
         }
         if !self.callers.is_empty() {
@@ -155,13 +158,8 @@ impl Run {
             .flat_map(|ledger| &ledger.legs)
             .filter(|leg| leg.incarnation == last);
         let connections = connections.count();
-        within(PATIENCE, "the backlog to be published", async || {
-            let health = host.service().health().await;
-            let problems = health["problems"]
-                .as_array()
-                .is_some_and(|all| !all.is_empty());
-            let empty = health["journal_bytes"] == 0 || !problems;
-            (health["status"] == "healthy" && empty).then_some(())
+        within(self.patience, "the backlog to be published", async || {
+            is_at_rest(host.service()).await.then_some(())
         })
         .await;
         outcome.caught_up = healed.elapsed();
@@ -186,14 +184,14 @@ impl Run {
         ledgers
     }
 
-    fn patience(&self, healed: Instant) -> Duration {
+    fn left(&self, healed: Instant) -> Duration {
         let longest = |call: &CallPlan| {
             let bursts = u64::from(call.frames.unwrap_or(0) / call.pace.burst + 1);
             call.begins_ms + bursts * call.pace.pause_us / 1_000
         };
         let longest = self.plan.calls.iter().map(longest).max().unwrap_or(0);
         let until = self.line.began + Duration::from_millis(longest);
-        (until.max(healed) + PATIENCE).saturating_duration_since(Instant::now())
+        (until.max(healed) + self.patience).saturating_duration_since(Instant::now())
     }
 
     /// Judges what was published.
@@ -219,6 +217,14 @@ impl Run {
         outcome.gaps = published.gaps.len();
         outcome.took = self.began.elapsed();
     }
+}
+
+/// Whether the service is well and has no backlog.
+pub(crate) async fn is_at_rest(service: &Service) -> bool {
+    let health = service.health().await;
+    let problems = health["problems"].as_array();
+    let empty = health["journal_bytes"] == 0 || problems.is_some_and(Vec::is_empty);
+    health["status"] == "healthy" && empty
 }
 
 async fn play(call: CallPlan, line: Line) -> Ledger {

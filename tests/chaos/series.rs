@@ -32,7 +32,8 @@ struct Summary {
     gaps: usize,
     /// By kind: planned and carried out.
     faults: BTreeMap<Kind, (u64, u64)>,
-    longest: Duration,
+    /// And its seed.
+    longest: (Duration, u64),
     total: Duration,
 }
 
@@ -138,17 +139,18 @@ impl Summary {
             *planned += 1;
             *done += u64::from(*applied);
         }
-        self.longest = self.longest.max(outcome.took);
+        self.longest = self.longest.max((outcome.took, ended.plan.seed));
         self.total += outcome.took;
     }
 
     fn text(&self, took: Duration) -> String {
         let mut text = format!(
-            "\n{} runs in {took:.0?}, {} failed; a run takes {:.1?}, the longest {:.1?}\n",
+            "\n{} runs in {took:.0?}, {} failed; a run takes {:.1?}, the longest {:.1?} (seed {})\n",
             self.runs,
             self.failed.len(),
             self.total / u32::try_from(self.runs.max(1)).unwrap_or(u32::MAX),
-            self.longest
+            self.longest.0,
+            self.longest.1
         );
         text.extend([format!(
             "{} calls on {} connections, {} sessions, {} frames, {} gaps\nfaults:",

@@ -14,7 +14,7 @@ use ::redis::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::wait::within;
+use crate::{wait::within, warden};
 
 /// What the service logs in with.
 pub(crate) const PASSWORD: &str = "the-right-one";
@@ -72,6 +72,7 @@ impl Store {
             .stderr(log)
             .spawn()
             .expect("redis-server starts");
+        warden::watch(child.id());
         self.child = Some(child);
         let ping = cmd("PING");
         within(
@@ -87,6 +88,7 @@ impl Store {
         if let Some(mut child) = self.child.take() {
             child.kill().expect("redis-server can be killed");
             child.wait().expect("redis-server has ended");
+            warden::forget(child.id());
         }
     }
 
@@ -126,6 +128,7 @@ impl Drop for Store {
             && child.kill().is_ok()
         {
             child.wait().ok();
+            warden::forget(child.id());
         }
     }
 }

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use crate::{
     caller::{Caller, Socket},
-    conversation::{assert_proves, assert_run, begin, begin_simple, frame, numbered, speak, stop},
+    conversation::{
+        assert_proves, assert_run, begin, begin_simple, frame, numbered, simple_start, speak, stop,
+    },
     keys,
     redis::Redis,
     rig::setup,
@@ -111,13 +113,44 @@ async fn what_was_acked_survives_a_kill() {
     redis.thaw();
 
     let mut service = over(&redis, dir.path()).start().await;
-    let frames = redis.wait_for_frames("killed", 500).await;
-    assert_run(&frames, 1, 1, 500);
+    let mut socket = custom(&service).await;
+    socket.json(&simple_start("killed")).await;
+    assert_eq!(socket.next_json().await["next_seq"], 501, "3.8");
+    send(&mut socket, 501..=510).await;
+    let frames = redis.wait_for_frames("killed", 510).await;
+    assert_run(&frames, 1, 1, 510);
     healthy(&service).await;
     service.signal(Signal::KILL);
     service.exit().await;
     let _third = over(&redis, dir.path()).start().await;
-    assert_eq!(redis.frames_of("killed").await.len(), 500, "once");
+    assert_eq!(redis.frames_of("killed").await.len(), 510, "once");
+}
+
+// 5.4, 6.2: a full journal is said in the log, in /health and by /ready, and costs a custom client nothing.
+#[tokio::test]
+async fn a_full_journal_is_said() {
+    let mut redis = Redis::absent();
+    let dir = tempfile::tempdir().expect("a directory");
+    let setup = over(&redis, dir.path()).env("JOURNAL_MAX_BYTES", "1048576");
+    let service = setup.start().await;
+    let mut socket = custom(&service).await;
+    begin_simple(&mut socket, "full").await;
+    send(&mut socket, 1..=3000).await;
+    service.wait_for_log("The journal cannot be written").await;
+    until("/ready to say no", async || {
+        (service.get("/ready").await.status == 503).then_some(())
+    })
+    .await;
+    let problems = service.health().await["problems"].to_string();
+    assert!(problems.contains("JOURNAL_MAX_BYTES"), "{problems}");
+    redis.revive().await;
+    socket.json(&json!({"event": "end"})).await;
+    let end = redis.wait_for_end("full").await;
+    let frames = redis.frames_of("full").await;
+    assert_run(&frames, 1, 1, 3000);
+    assert_proves(&end, &frames);
+    healthy(&service).await;
+    assert_eq!(service.get("/ready").await.status, 200);
 }
 
 // 5.3: live calls catch up before the backlog of those that have ended.
@@ -128,6 +161,9 @@ async fn live_calls_catch_up_first() {
     let service = over(&redis, dir.path()).start().await;
     let mut live = Caller::to(&service).connect().await;
     begin(&mut live, "live", 10).await;
+    service
+        .wait_for_log("Frames go to the journal from now on")
+        .await;
     let mut ended = Caller::to(&service).connect().await;
     begin(&mut ended, "ended", 200).await;
     ended.json(&stop("ended")).await;

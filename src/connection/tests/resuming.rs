@@ -117,5 +117,5 @@ async fn a_session_shows_itself_when_its_start_is_answered() {
     settle().await;
     assert_eq!(stage.lane.take(), ["active i"], "the drop is told");
     super::seconds(5.1).await;
-    assert_eq!(stage.lane.take(), ["end disconnected 0 i", "ended i"]);
+    assert_eq!(stage.lane.take(), ["ended i", "end disconnected 0 i"]);
 }

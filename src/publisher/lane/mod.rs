@@ -1,6 +1,6 @@
 //! One stream's way out: sessions append commands to its open batch, its owner takes the batch and delivers it.
 //!
-//! The owner is `redis_lane.rs` or `journal_lane.rs`. When [`QUEUE_BYTES_MAX`] are not yet confirmed the lane has no
+//! The owner is `redis_lane/` or `journal_lane.rs`. When [`QUEUE_BYTES_MAX`] are not yet confirmed the lane has no
 //! room: sessions then **wait** with reading their sockets, so that TCP slows the senders down; what they have read
 //! already is always taken, one message per connection. When it is full as well, waiting is of no use, and sessions whose
 //! senders cannot wait **shed** their audio (5.4). Invariant: commands of one session leave in the order in
@@ -15,7 +15,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::{
     Trim,
@@ -42,6 +42,8 @@ pub(super) struct Lane {
     open: Mutex<Open>,
     /// How many sessions are live, by call.
     live: Mutex<HashMap<u64, usize>>,
+    /// How far clients have numbered the calls that an earlier process has left in the journal, once that is known.
+    earlier: watch::Sender<Option<HashMap<u64, u64>>>,
     /// Bytes appended and not yet confirmed.
     queued: AtomicUsize,
     filled: Notify,
@@ -79,6 +81,7 @@ impl Lane {
             trim,
             open: Mutex::new(open),
             live: Mutex::default(),
+            earlier: watch::Sender::new(None),
             queued: AtomicUsize::new(0),
             filled: Notify::new(),
             room: Notify::new(),
@@ -94,6 +97,7 @@ impl Lane {
         numbers: &FrameNumbers,
         audio: &Audio<'_>,
         progress: &Arc<Progress>,
+        numbered: bool,
     ) {
         self.append(|open| {
             let Open {
@@ -112,8 +116,12 @@ impl Lane {
                 .begin(&mut batch.bytes, Kind::Frame, pairs, trim);
             let fields = batch.bytes.len();
             pattern.write(&mut batch.bytes, numbers, audio);
-            let (progress, seq) = (Arc::clone(progress), numbers.seq);
-            batch.close_entry(fields, What::Frame { progress, seq });
+            let what = What::Frame {
+                progress: Arc::clone(progress),
+                seq: numbers.seq,
+                numbered,
+            };
+            batch.close_entry(fields, what);
         });
     }
 
@@ -175,6 +183,17 @@ impl Lane {
 
     pub(super) fn is_live(&self, call: u64) -> bool {
         self.live.lock().contains_key(&call)
+    }
+
+    pub(super) fn set_earlier(&self, numbers: HashMap<u64, u64>) {
+        self.earlier.send_replace(Some(numbers));
+    }
+
+    /// How far its client has numbered a call that an earlier process has left in the journal.
+    pub(super) async fn earlier(&self, call: u64) -> Option<u64> {
+        let mut earlier = self.earlier.subscribe();
+        let known = earlier.wait_for(Option::is_some).await.ok()?;
+        known.as_ref()?.get(&call).copied()
     }
 
     pub(super) fn has_room(&self) -> bool {

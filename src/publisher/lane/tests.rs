@@ -29,6 +29,7 @@ fn frame(lane: &Lane) {
             text: None,
         },
         &progress,
+        false,
     );
 }
 

@@ -88,7 +88,7 @@ pub(super) async fn approach(
     match &footing.doubt {
         Doubt::Nothing => {}
         Doubt::Nameless => caveat = Some(NO_FENCE),
-        Doubt::Of(broken) => {
+        Doubt::Of(broken) | Doubt::Behind(broken) => {
             if broken.fence(&mut link).await? == Fenced::Unknown {
                 caveat = Some(NO_FENCE);
             }
@@ -99,9 +99,10 @@ pub(super) async fn approach(
         let Some(key) = lane.commands.stream(kind) else {
             continue;
         };
-        let newest = newest(&mut link, key).await?;
+        let must_see = !matches!(footing.doubt, Doubt::Nothing | Doubt::Behind(_));
+        let newest = newest(&mut link, key, must_see).await?;
         marks.advance(kind, newest);
-        if footing.doubt != Doubt::Nothing {
+        if must_see {
             let after = footing.marks.of(kind).unwrap_or_default();
             let readable = read_back(&mut link, key, after, newest, |fields| {
                 arrived.enter(kind, fields);
@@ -119,7 +120,8 @@ pub(super) async fn approach(
     })
 }
 
-async fn newest(link: &mut Link, key: &str) -> Result<EntryId, LinkError> {
+/// The newest entry of a stream. Where it `must` be seen, only the rights to see it may be missing.
+async fn newest(link: &mut Link, key: &str, must: bool) -> Result<EntryId, LinkError> {
     let last = cmd("XREVRANGE")
         .arg(key)
         .arg("+")
@@ -128,14 +130,15 @@ async fn newest(link: &mut Link, key: &str) -> Result<EntryId, LinkError> {
         .arg(1)
         .to_owned();
     let reply = link.request(&last).await?;
-    if let Value::ServerError(error) = &reply
-        && Class::of(&reply::words(error)) == Class::Busy
-    {
-        // It is loading: what it holds cannot be seen yet, and it would refuse one command and take the next.
-        return Err(LinkError::Refused {
-            step: "a look at the stream",
-            error: reply::words(error),
-        });
+    if let Value::ServerError(error) = &reply {
+        let error = reply::words(error);
+        match Class::of(&error) {
+            Class::Denied | Class::UnknownCommand => {}
+            // It is loading: what it holds cannot be seen yet, and it would refuse one command and take the next.
+            Class::Busy => return Err(LinkError::Refused { step: LOOK, error }),
+            _ if must => return Err(LinkError::Refused { step: LOOK, error }),
+            _ => {}
+        }
     }
     Ok(reply::entries(&reply)
         .next()
@@ -161,7 +164,12 @@ async fn read_back(
             .to_owned();
         let reply = link.request(&page).await?;
         if let Value::ServerError(error) = &reply {
-            return Ok(Class::of(&reply::words(error)) != Class::Denied);
+            let error = reply::words(error);
+            return match Class::of(&error) {
+                Class::Denied | Class::UnknownCommand => Ok(false),
+                // Whatever it is, it says nothing of what has arrived.
+                _ => Err(LinkError::Refused { step: LOOK, error }),
+            };
         }
         let mut read = 0;
         for (id, fields) in reply::entries(&reply) {
@@ -176,6 +184,7 @@ async fn read_back(
     Ok(true)
 }
 
+const LOOK: &str = "a look at the stream";
 const STREAMS: [Kind; 3] = [Kind::Frame, Kind::CallEnd, Kind::CallEvent];
 /// Entries that are read back at a time: 300 kB of frames of 20 ms.
 const PAGE: usize = 500;

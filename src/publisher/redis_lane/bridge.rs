@@ -7,14 +7,18 @@
 //! Invariants: a record is in the owner's memory, with the keeper, or in the backlog, never in none of them; a call that
 //! has records in the journal sends its newer ones there too, until they have caught up.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tokio::{task::JoinHandle, time::Instant};
 
 use super::{
     approach::Arrived,
-    replay::{ReadFailure, Replay, survey},
+    replay::{ReadFailure, Replay, Survey, survey},
 };
 use crate::{
     journal::{Position, error::ReadError},
@@ -62,7 +66,7 @@ pub(super) struct Bridge {
 pub(super) struct Inherited {
     note: Option<Note>,
     /// Finds out which records of it are to be published.
-    survey: Option<JoinHandle<Result<Backlog, ReadError>>>,
+    survey: Option<JoinHandle<Result<Survey, ReadError>>>,
     /// When it is tried again after it failed.
     survey_at: Option<Instant>,
     /// All of it is behind this record or is this one.
@@ -76,7 +80,7 @@ impl Bridge {
     pub(super) fn new(keeper: Keeper) -> Self {
         let account = keeper.account.clone();
         let is_open = account.synced > account.released;
-        let note = Note::read(keeper.note()).filter(|_| is_open);
+        let note = Note::read(keeper.note());
         let now = Instant::now();
         let mut bridge = Self {
             keeper,
@@ -89,7 +93,7 @@ impl Bridge {
             replay: None,
             early: Vec::new(),
             inherited: Inherited {
-                is_doubtful: note.is_some(),
+                is_doubtful: is_open && note.is_some(),
                 note,
                 until: account.synced,
                 ..Inherited::default()
@@ -111,7 +115,15 @@ impl Bridge {
     /// Where the lane stood when an earlier process left it.
     pub(super) fn footing(&self) -> Footing {
         let note = self.inherited.note.as_ref();
-        note.map(|note| note.footing.clone()).unwrap_or_default()
+        let mut footing = note.map(|note| note.footing.clone()).unwrap_or_default();
+        if !self.is_open {
+            // It has left no records here, but its last words may still be on their way.
+            footing.doubt = match footing.doubt {
+                Doubt::Of(identity) => Doubt::Behind(identity),
+                _ => Doubt::Nothing,
+            };
+        }
+        footing
     }
 
     /// How far the next start has to look back: as long as anything inherited is left, as far as this one, since what
@@ -195,20 +207,17 @@ impl Bridge {
         }));
     }
 
-    /// Takes in what the survey has found; after a failure it begins anew in a while.
+    /// Takes in what the survey has found, and gives back how far clients have numbered its calls; after a failure it
+    /// begins anew in a while.
     pub(super) fn take_survey(
         &mut self,
-        found: Result<Backlog, ReadFailure>,
+        found: Result<Survey, ReadFailure>,
         now: Instant,
-    ) -> Result<(), ReadFailure> {
-        match found {
-            Ok(found) => self.backlog.merge(found),
-            Err(failure) => {
-                self.inherited.survey_at = Some(now + RETRY_AFTER);
-                return Err(failure);
-            }
-        }
-        Ok(())
+    ) -> Result<HashMap<u64, u64>, ReadFailure> {
+        let found = found.inspect_err(|_| self.inherited.survey_at = Some(now + RETRY_AFTER));
+        let Survey { backlog, numbers } = found?;
+        self.backlog.merge(backlog);
+        Ok(numbers)
     }
 
     /// Begins a survey that has failed anew, when it is time.
@@ -251,16 +260,9 @@ impl Bridge {
         if self.detour.is_empty() {
             return batch;
         }
-        let mut direct = Batch::default();
-        for (index, entry) in batch.entries.iter().enumerate() {
-            let call = entry.what.call();
-            let side = if call.is_some_and(|call| self.detour.contains(&call)) {
-                &mut self.waiting
-            } else {
-                &mut direct
-            };
-            side.copy(&batch, index);
-        }
+        let detour = |call| self.detour.contains(&call);
+        let (waits, direct) = batch.split(|what| what.call().is_some_and(detour));
+        self.waiting.extend(waits);
         direct
     }
 
@@ -369,7 +371,7 @@ impl Inherited {
         self.survey.is_some() || self.survey_at.is_some()
     }
 
-    async fn surveyed(&mut self) -> Result<Backlog, ReadFailure> {
+    async fn surveyed(&mut self) -> Result<Survey, ReadFailure> {
         let Some(thread) = &mut self.survey else {
             return std::future::pending().await;
         };
@@ -384,7 +386,7 @@ impl Inherited {
 pub(super) enum News {
     Kept(Kept),
     Read(Result<(), ReadFailure>),
-    Surveyed(Result<Backlog, ReadFailure>),
+    Surveyed(Result<Survey, ReadFailure>),
 }
 
 /// What is confirmed may be sent again after a crash unless it is found in the stream: this bounds the search.

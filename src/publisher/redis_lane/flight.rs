@@ -26,6 +26,8 @@ pub(super) struct Flight {
     from: usize,
     written: usize,
     stage: Stage,
+    /// It carries what was refused or not confirmed before.
+    repeated: bool,
     /// By command: whether Redis took it.
     taken: Vec<bool>,
     /// The newest entries of it. They say that all before them is known, so they wait for the flight to be sorted.
@@ -66,6 +68,7 @@ impl Flight {
         Self {
             from,
             written: 0,
+            repeated: false,
             stage,
             taken: vec![false; commands],
             marks: Marks::default(),
@@ -73,6 +76,18 @@ impl Flight {
             frame_refused: false,
             batch,
         }
+    }
+
+    /// The same, which carries what was refused or not confirmed before.
+    pub(super) fn repeated(self) -> Self {
+        Self {
+            repeated: true,
+            ..self
+        }
+    }
+
+    pub(super) fn is_repeated(&self) -> bool {
+        self.repeated
     }
 
     pub(super) fn batch(&self) -> &Batch {

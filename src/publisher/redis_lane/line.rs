@@ -1,11 +1,11 @@
 //! The lane's connection to Redis: dialled, settled, lost, left; and the turns of the journal between.
 
-use std::{fmt, pin::Pin, sync::Arc};
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
-    BACKOFF_MAX, RedisLane,
+    RedisLane,
     approach::{Approached, approach},
     bridge::News,
     broken::{Broken, describe},
@@ -135,7 +135,7 @@ impl RedisLane {
             }
         }
         let found = sent.entries.len() - self.again.entries.len();
-        if self.footing.doubt != Doubt::Nothing {
+        if found > 0 || !self.again.is_empty() {
             telemetry::redis_read_back(&self.lane.key, found, self.again.entries.len());
         }
         self.lane.confirm_bytes(freed);
@@ -148,8 +148,9 @@ impl RedisLane {
         self.footing.doubt = Doubt::Nothing;
         if self.bridge.has_business() {
             self.throttle.begin();
-            self.bridge.may_publish(self.connection);
         }
+        // Whoever starts after us must be able to cut this connection off.
+        self.bridge.may_publish(self.connection);
         if !self.refused {
             self.report_up();
             if !self.bridge.is_open() && self.again.is_empty() {
@@ -161,16 +162,9 @@ impl RedisLane {
 
     /// From now on all new records go to the journal.
     pub(super) fn open_bridge(&mut self) {
-        let mut sent = Batch::default();
         let again = std::mem::take(&mut self.again);
-        for (index, entry) in again.entries.iter().enumerate() {
-            let side = if entry.what.is_journaled() {
-                &mut self.again
-            } else {
-                &mut sent
-            };
-            side.copy(&again, index);
-        }
+        let (journaled, sent) = again.split(What::is_journaled);
+        self.again = journaled;
         self.bridge.open(sent, self.lane.take());
         if self.is_settled() {
             self.throttle.begin();
@@ -269,9 +263,12 @@ impl RedisLane {
                 self.lane.confirm_bytes(kept.batch.command_bytes());
                 self.lane.spare(kept.batch);
                 self.lane.set_full(self.bridge.keeper.is_stuck());
-                self.lane
-                    .status
-                    .set_journal_problem(kept.failure.map(|failure| failure.describe()));
+                let problem = kept.failure.map(|failure| failure.describe());
+                if self.lane.status.set_journal_problem(problem.clone())
+                    && let Some(problem) = problem
+                {
+                    telemetry::journal_failed(&problem);
+                }
             }
             News::Read(Ok(())) => {}
             News::Read(Err(failure)) => {
@@ -279,8 +276,9 @@ impl RedisLane {
                 self.bridge.stop_reading(now);
             }
             News::Surveyed(found) => {
-                if let Err(failure) = self.bridge.take_survey(found, now) {
-                    telemetry::journal_failed(&failure.to_string());
+                match self.bridge.take_survey(found, now) {
+                    Ok(numbers) => self.lane.set_earlier(numbers),
+                    Err(failure) => telemetry::journal_failed(&failure.to_string()),
                 }
                 self.show_journal();
             }
@@ -321,6 +319,9 @@ impl RedisLane {
         }
     }
 }
+
+pub(super) const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
 fn is_in_memory(batch: &Batch) -> bool {
     batch.entries.iter().any(|entry| entry.what.is_in_memory())

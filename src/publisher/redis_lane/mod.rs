@@ -20,7 +20,7 @@ mod replay;
 mod tests;
 mod wait;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -30,7 +30,7 @@ use self::{
     bridge::Bridge,
     broken::Broken,
     flight::{Answer, Flight},
-    line::Line,
+    line::{BACKOFF_MIN, Line},
     patience::Load,
     wait::Wake,
 };
@@ -100,6 +100,9 @@ impl RedisLane {
     ) -> Self {
         let now = Instant::now();
         let bridge = Bridge::new(keeper);
+        if !bridge.is_open() {
+            lane.set_earlier(HashMap::new());
+        }
         Self {
             lane,
             dial: Arc::new(dial),
@@ -203,6 +206,7 @@ impl RedisLane {
         if !self.again.is_empty() && self.again_at <= now && self.may_send_again() {
             let batch = std::mem::take(&mut self.again);
             self.begin(batch, now);
+            self.flight = self.flight.take().map(Flight::repeated);
             return gathering;
         }
         if self.again.holds(Kind::Frame) {
@@ -241,7 +245,16 @@ impl RedisLane {
         false
     }
 
+    /// Sends a batch. The ends of calls in it wait until the frames have landed: within a transaction Redis may still
+    /// refuse one command and take the next.
     fn begin(&mut self, batch: Batch, now: Instant) {
+        let batch = if batch.holds(Kind::Frame) && batch.holds(Kind::CallEnd) {
+            let (ends, rest) = batch.split(|what| what.kind() == Some(Kind::CallEnd));
+            self.again.extend(ends);
+            rest
+        } else {
+            batch
+        };
         self.flight = Some(Flight::new(batch));
         self.flight_at = now;
         self.heard_at = now;
@@ -284,20 +297,22 @@ impl RedisLane {
             return Ok(());
         };
         let (refusal, is_record) = (flight.refusal().map(str::to_owned), flight.is_record());
+        let nothing_owed = flight.is_repeated() || self.again.is_empty();
         self.recall(flight);
         if !is_record {
             // A PING that is answered does not mean that writing works again.
             return Ok(());
         }
-        self.refused = refusal.is_some();
         let Some(error) = refusal else {
             self.backoff = BACKOFF_MIN;
             self.away_since = None;
-            if self.again.is_empty() {
+            self.refused &= !nothing_owed;
+            if !self.refused {
                 self.report_up();
             }
             return Ok(());
         };
+        self.refused = true;
         let class = Class::of(&error);
         if class == Class::Moved {
             return Err(Broken::Refused { error });
@@ -328,7 +343,9 @@ impl RedisLane {
         self.footing.marks.merge(&landed.marks);
         self.lane.confirm_bytes(landed.freed);
         self.lane.spare(landed.spare);
-        self.again.extend(landed.again);
+        // The ends of calls that waited for it come behind it.
+        let ends = std::mem::replace(&mut self.again, landed.again);
+        self.again.extend(ends);
         let frames = landed
             .published
             .iter()
@@ -375,8 +392,6 @@ impl RedisLane {
     }
 }
 
-const BACKOFF_MIN: Duration = Duration::from_millis(50);
-const BACKOFF_MAX: Duration = Duration::from_secs(2);
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_millis(50);
 /// The replies to 100 frames are 2 kB.

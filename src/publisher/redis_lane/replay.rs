@@ -1,14 +1,14 @@
 //! Reads the backlog out of the journal in pieces that travel as one flight each. The reading is done on a thread that
 //! may block, one piece ahead of the one that travels.
 
-use std::{borrow::Cow, path::Path, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, path::Path, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::task::{JoinError, JoinHandle};
 
 use super::approach::Arrived;
 use crate::{
-    journal::{Entry, Position, error::ReadError, fields, reader::Reader},
+    journal::{self, Entry, Position, error::ReadError, fields, reader::Reader},
     publisher::{
         backlog::{Backlog, Note, Pass},
         batch::{Batch, What},
@@ -247,27 +247,42 @@ impl Record<'_> {
     }
 }
 
-/// What an earlier process has left behind the cursor, by its own note.
-/// Records behind `until` are not its.
+/// What an earlier process has left in the journal.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// What of it is to be published.
+    pub(super) backlog: Backlog,
+    /// The newest of the numbers that clients have given, by call.
+    pub(super) numbers: HashMap<u64, u64>,
+}
+
+/// Looks through what stands behind the cursor. Records behind `until` are not of an earlier process.
 pub(super) fn survey(
     dir: &Path,
     released: Position,
     until: Position,
     note: Option<&Note>,
-) -> Result<Backlog, ReadError> {
-    let mut backlog = Backlog::default();
+) -> Result<Survey, ReadError> {
+    let mut survey = Survey::default();
     let mut reader = Reader::after(dir, released)?;
     let pass = note.map_or_else(Pass::default, Note::pass);
     while let Some(entry) = reader.next()? {
         if entry.position > until {
             break;
         }
-        backlog.reach(entry.position);
-        if pass.takes(entry.record.call, entry.position) {
-            backlog.enter(entry.record.call, entry.record.kind, entry.position);
+        let journal::Record {
+            kind, call, number, ..
+        } = entry.record;
+        survey.backlog.reach(entry.position);
+        if pass.takes(call, entry.position) {
+            survey.backlog.enter(call, kind, entry.position);
+        }
+        if let Some(number) = number.checked_sub(1) {
+            let newest = survey.numbers.entry(call).or_default();
+            *newest = number.max(*newest);
         }
     }
-    Ok(backlog)
+    Ok(survey)
 }
 
 const UNREADABLE: &str = "a record whose fields cannot be read was passed over";

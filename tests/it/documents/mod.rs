@@ -9,8 +9,10 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 
 use crate::{
-    conversation::{begin, stop},
+    conversation::{assert_run, begin, speak, stop},
+    redis::Redis,
     rig::Rig,
+    wait::until,
 };
 
 mod programs;
@@ -123,6 +125,16 @@ fn programs_are_short() {
     }
 }
 
+/// What a document's headings are called in links.
+fn headings(text: &str) -> impl Iterator<Item = String> {
+    let prose = text.split("\n```").step_by(2).flat_map(str::lines);
+    prose.filter(|line| line.starts_with('#')).map(|line| {
+        let title = line.trim_start_matches(['#', ' ']).to_lowercase();
+        let kept = title.replace(' ', "-");
+        kept.replace(|c: char| !c.is_alphanumeric() && c != '-' && c != '_', "")
+    })
+}
+
 #[test]
 fn links_lead_somewhere() {
     for document in DOCUMENTS {
@@ -130,10 +142,18 @@ fn links_lead_somewhere() {
         let links = text
             .split("](")
             .skip(1)
-            .filter_map(|rest| rest.split([')', '#']).next());
-        for link in links.filter(|link| !link.is_empty() && !link.contains("://")) {
-            let target = root().join(document).parent().expect("a folder").join(link);
-            assert!(target.exists(), "{document} links to {link}");
+            .filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.contains("://")) {
+            let (path, place) = link.split_once('#').unwrap_or((link, ""));
+            let folder = root().join(document);
+            let target = match path {
+                "" => folder,
+                path => folder.parent().expect("a folder").join(path),
+            };
+            let found = std::fs::read_to_string(&target);
+            let found = found.unwrap_or_else(|_| panic!("{document} links to {link}"));
+            let leads = place.is_empty() || headings(&found).any(|heading| heading == place);
+            assert!(leads, "{document} links to {link}");
         }
     }
 }
@@ -178,4 +198,103 @@ fn settings_and_log_lines_are_real() {
             );
         }
     }
+}
+
+/// The texts in quotes.
+fn literals(code: &str) -> impl Iterator<Item = &str> {
+    code.split('"').skip(1).step_by(2)
+}
+
+// 5.7: one table in the code and one in the documents: each error stands in the row of its class, with the advice that
+// the log gives.
+#[test]
+fn what_redis_may_answer_is_what_the_code_knows() {
+    let code = read("src/publisher/redis_error.rs");
+    let (code, _) = code.split_once("#[cfg(test)]").expect("tests come last");
+    let (words, advice) = code.split_once("fn advice").expect("words, then advice");
+    let document = read("docs/delivery.md");
+    let (_, section) = document
+        .split_once("## What Redis may answer")
+        .expect("the section");
+    let rows: Vec<&str> = section
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .collect();
+    let row_of = |class: &str| {
+        let advice = advice
+            .split("Self::")
+            .find(|arm| arm.starts_with(class))
+            .and_then(|arm| literals(arm).next())
+            .unwrap_or_else(|| panic!("{class} has no advice"));
+        let row = rows
+            .iter()
+            .find(|row| row.ends_with(&format!("| {advice} |")));
+        row.unwrap_or_else(|| panic!("docs/delivery.md: no row of {class} ends in {advice:?}"))
+    };
+    let arms: Vec<&str> = words.split("Self::").collect();
+    for (arm, class) in arms.iter().zip(arms.iter().skip(1)) {
+        let class = class.split(|c: char| !c.is_alphanumeric()).next();
+        let class = class.expect("a class behind each arm");
+        let row = row_of(class);
+        for word in literals(arm) {
+            assert!(
+                row.contains(&format!("`{word}`")),
+                "{word:?} is {class}: {row}"
+            );
+        }
+    }
+}
+
+// 5.5, 5.7: the rights that the documents give the service's user are all it asks for, whatever happens.
+#[tokio::test]
+async fn the_rights_of_the_documents_suffice() {
+    let text = read("docs/security.md");
+    let (_, rule) = text.split_once("`ACL SETUSER ").expect("the rule");
+    let (rule, _) = rule.split_once('`').expect("its end");
+    let redis = Redis::start().await;
+    let words: Vec<&str> = ["ACL", "SETUSER"]
+        .into_iter()
+        .chain(rule.split(' '))
+        .collect();
+    redis.tell::<String>(&words).await;
+    let url = redis.url().replace("redis://", "redis://ingest:password@");
+    let settings = [
+        ("SUPPORT_EXOTEL", "true"),
+        ("AUDIO_CONSUMER_GROUPS", "asr"),
+        ("REDIS_URL", &url),
+    ];
+    let rig = Rig::over(redis, &settings).await;
+    let mut socket = rig.exotel().await;
+    begin(&mut socket, "allowed", 10).await;
+    rig.redis.wait_for_frames("allowed", 10).await;
+    for round in 1..=5 {
+        speak(&mut socket, round * 10 + 1, round * 10 + 10).await;
+        rig.redis
+            .tell::<u64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"])
+            .await;
+    }
+    rig.redis.wait_for_frames("allowed", 60).await;
+    let limit = async |bytes| {
+        rig.redis
+            .tell::<String>(&["CONFIG", "SET", "maxmemory", bytes])
+            .await;
+    };
+    limit("1").await;
+    speak(&mut socket, 61, 70).await;
+    until("the streams to be trimmed", async || {
+        let stats = rig.redis.tell::<String>(&["INFO", "commandstats"]).await;
+        stats.contains("cmdstat_xtrim").then_some(())
+    })
+    .await;
+    limit("0").await;
+    socket.json(&stop("allowed")).await;
+    rig.redis.wait_for_end("allowed").await;
+    assert_run(&rig.redis.frames_of("allowed").await, 1, 1, 70);
+    let denied = rig.redis.tell::<::redis::Value>(&["ACL", "LOG"]).await;
+    assert_eq!(denied, ::redis::Value::Array(Vec::new()));
+    until("health to find no fault", async || {
+        let problems = &rig.service.health().await["problems"];
+        (*problems == serde_json::json!([])).then_some(())
+    })
+    .await;
 }

@@ -79,7 +79,11 @@ impl Stage {
 
     fn append_text(&self, seq: u64, text: &str) {
         let progress = Arc::clone(&self.progress);
-        let what = What::Frame { progress, seq };
+        let what = What::Frame {
+            progress,
+            seq,
+            numbered: false,
+        };
         self.lane.append_record(text.as_bytes(), what);
     }
 

@@ -10,7 +10,11 @@ fn other() -> Arc<Progress> {
 fn say(stage: &Stage, progress: &Arc<Progress>, seqs: std::ops::RangeInclusive<u64>) {
     for seq in seqs {
         let progress = Arc::clone(progress);
-        let what = What::Frame { progress, seq };
+        let what = What::Frame {
+            progress,
+            seq,
+            numbered: false,
+        };
         stage.lane.append_record(format!("f{seq}").as_bytes(), what);
     }
 }
