@@ -229,6 +229,34 @@ async fn a_kill_between_the_replies_to_a_flight_repeats_nothing() {
 }
 
 #[tokio::test]
+async fn a_kill_between_the_frames_of_a_call_and_its_end_repeats_nothing() {
+    let stage = Stage::new(GATHER).await;
+    stage.append(1..=1);
+    stage.durable(1).await;
+    stage.append(2..=3);
+    let what = What::CallEnd(Arc::clone(&stage.progress));
+    stage.lane.append_record(b"end", what);
+    stage.durable(3).await;
+    let mut session = stage.accept().await;
+    take_all(&mut session, 1..=1).await;
+    assert_eq!(flight(&mut session).await, names(2..=3));
+    let id = |ms: u64| format!("$15\r\n{}-1\r\n", LATER + ms);
+    let (queued, ids) = ("+QUEUED\r\n+QUEUED\r\n", id(1) + &id(2));
+    session.say(&format!("+OK\r\n{queued}*2\r\n{ids}")).await;
+    assert_eq!(flight(&mut session).await, ["end"]);
+    // Long enough for a note.
+    tokio::time::sleep(Duration::from_millis(1300)).await;
+    let stage = stage.restart().await;
+    let mut session = stage.accept().await;
+    session.stream_holds = (LATER..).zip(["f1", "f2", "f3"]).collect();
+    assert_eq!(flight(&mut session).await, ["end"]);
+    session.say(ID).await;
+    stage.append(4..=4);
+    take_all(&mut session, 4..=4).await;
+    stage.finish().await;
+}
+
+#[tokio::test]
 async fn two_kills_in_a_row_repeat_nothing() {
     let stage = Stage::new(GATHER).await;
     stage.append(1..=1);
