@@ -78,10 +78,7 @@ fn answer(gate: &Arc<Gate>, asked: Asked, tail: &Tail) -> Response {
         }
     };
     if gate.connections.shutdown.draining.is_cancelled() {
-        let message =
-            "the service is shutting down and takes no new calls: connect again in a moment";
-        telemetry::upgrade_refused(&shown, &url.shown, 503, "draining", message);
-        return with_retry_after(refuse(StatusCode::SERVICE_UNAVAILABLE, "draining", message));
+        return leaving(&shown, &url.shown);
     }
     match admit(gate, &asked.headers, client, &url) {
         Ok((facts, subprotocol)) => accept(
@@ -199,6 +196,12 @@ fn accept(
     shown: &str,
     path: &str,
 ) -> Response {
+    // Taken before the upgrade, which runs in a task that nobody waits for but those who hold it; and before the last
+    // look whether anybody still will.
+    let alive = gate.connections.shutdown.sockets.token();
+    if gate.connections.shutdown.draining.is_cancelled() {
+        return leaving(shown, path);
+    }
     telemetry::upgrade_request(shown, &facts.sender.to_string(), path);
     let slot = match gate.slots.take(client) {
         Ok(slot) => slot,
@@ -215,8 +218,7 @@ fn accept(
     let max = connections.settings.max_message_bytes;
     // The task of the upgrade holds them for as long as the socket lives, so they are kept small.
     let facts = Box::new(facts);
-    // Taken before the upgrade, which runs in a task that nobody waits for but those who hold these.
-    let alive = (connections.shutdown.sockets.token(), slot);
+    let alive = (alive, slot);
     upgrade
         .protocols(subprotocol)
         .read_buffer_size(READ_BUFFER_BYTES)
@@ -231,6 +233,12 @@ fn accept(
                 drop::<(_, Slot)>(alive);
             }
         })
+}
+
+fn leaving(shown: &str, path: &str) -> Response {
+    let message = "the service is shutting down and takes no new calls: connect again in a moment";
+    telemetry::upgrade_refused(shown, path, 503, "draining", message);
+    with_retry_after(refuse(StatusCode::SERVICE_UNAVAILABLE, "draining", message))
 }
 
 fn how_to_connect() -> Response {

@@ -214,8 +214,8 @@ impl Bridge {
         found: Result<Survey, ReadFailure>,
         now: Instant,
     ) -> Result<HashMap<u64, u64>, ReadFailure> {
-        let failed = |_: &_| self.inherited.survey_at = Some(now + RETRY_AFTER);
-        let Survey { backlog, numbers } = found.inspect_err(failed)?;
+        let found = found.inspect_err(|_| self.inherited.survey_at = Some(now + RETRY_AFTER));
+        let Survey { backlog, numbers } = found?;
         self.backlog.merge(backlog);
         Ok(numbers)
     }

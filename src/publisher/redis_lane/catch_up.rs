@@ -3,7 +3,7 @@
 //! Live calls first; when they have caught up, the bridge closes for them, and those that have ended follow beside
 //! them. Invariant: a pass begins only when nothing of the backlog is on its way to Redis.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     journal::{Position, error::ReadError},
-    publisher::{batch::Batch, lane::Lane},
+    publisher::{
+        batch::{Batch, What},
+        lane::Lane,
+    },
     record::Kind,
 };
 
@@ -32,16 +35,17 @@ impl Bridge {
         if published.is_empty() && self.early.is_empty() {
             return;
         }
-        let blocked: HashSet<u64> = again
-            .entries
-            .iter()
-            .filter(|entry| entry.what.is_journaled())
-            .filter_map(|entry| entry.what.call())
-            .collect();
+        let mut blocked: HashMap<u64, Position> = HashMap::new();
+        for entry in &again.entries {
+            if let What::Journaled { call, position, .. } = entry.what {
+                let oldest = blocked.entry(call).or_insert(position);
+                *oldest = position.min(*oldest);
+            }
+        }
         let mut all = std::mem::take(&mut self.early);
         all.extend(published);
         for (call, kind, position) in all {
-            if blocked.contains(&call) {
+            if blocked.get(&call).is_some_and(|oldest| *oldest < position) {
                 self.early.push((call, kind, position));
             } else {
                 self.backlog.published(call, kind, position);

@@ -295,27 +295,6 @@ async fn one_refusal_refuses_the_batch_and_nothing_newer_overtakes_it() {
 }
 
 #[tokio::test]
-async fn what_stays_refused_is_safe_in_the_journal_and_sent_once() {
-    let stage = Stage::new(GATHER).await;
-    stage.append(1..=3);
-    let mut session = stage.accept().await;
-    session.expect(1..=3).await;
-    stage.append(4..=5);
-    session.refuse(MISCONF).await;
-    while session.transaction().await != ["f1", "f2", "f3", "f4", "f5"] {
-        assert_eq!(stage.progress.durable(), None);
-        session.refuse(MISCONF).await;
-    }
-    assert_eq!(stage.progress.durable(), Some(5));
-    stage.append(6..=6);
-    session.take(5).await;
-    session.expect(6..=6).await;
-    session.say(ID).await;
-    stage.durable(6).await;
-    stage.finish().await;
-}
-
-#[tokio::test]
 async fn out_of_memory_the_streams_are_trimmed_before_the_next_attempt() {
     let stage = Stage::new(GATHER).await;
     stage.append(1..=1);

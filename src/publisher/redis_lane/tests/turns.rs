@@ -115,6 +115,27 @@ impl Stage {
 }
 
 #[tokio::test]
+async fn what_stays_refused_is_safe_in_the_journal_and_sent_once() {
+    let stage = Stage::new(GATHER).await;
+    stage.append(1..=3);
+    let mut session = stage.accept().await;
+    session.expect(1..=3).await;
+    stage.append(4..=5);
+    session.refuse(MISCONF).await;
+    while session.transaction().await != ["f1", "f2", "f3", "f4", "f5"] {
+        assert_eq!(stage.progress.durable(), None);
+        session.refuse(MISCONF).await;
+    }
+    assert_eq!(stage.progress.durable(), Some(5));
+    stage.append(6..=6);
+    session.take(5).await;
+    session.expect(6..=6).await;
+    session.say(ID).await;
+    stage.durable(6).await;
+    stage.finish().await;
+}
+
+#[tokio::test]
 async fn a_call_that_comes_back_after_its_backlog_goes_the_direct_way() {
     let other = other();
     let (stage, mut session) = Stage::with_a_backlog_beside(&other, 3).await;
@@ -225,6 +246,34 @@ async fn a_kill_between_the_replies_to_a_flight_repeats_nothing() {
     session.stream_holds = vec![(LATER + 1, "f2002"), (LATER + 2, "f2003")];
     stage.append(2004..=2004);
     take_all(&mut session, 2004..=2004).await;
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn a_kill_between_the_frames_of_a_call_and_its_end_repeats_nothing() {
+    let stage = Stage::new(GATHER).await;
+    stage.append(1..=1);
+    stage.durable(1).await;
+    stage.append(2..=3);
+    let what = What::CallEnd(Arc::clone(&stage.progress));
+    stage.lane.append_record(b"end", what);
+    stage.durable(3).await;
+    let mut session = stage.accept().await;
+    take_all(&mut session, 1..=1).await;
+    assert_eq!(flight(&mut session).await, names(2..=3));
+    let id = |ms: u64| format!("$15\r\n{}-1\r\n", LATER + ms);
+    let (queued, ids) = ("+QUEUED\r\n+QUEUED\r\n", id(1) + &id(2));
+    session.say(&format!("+OK\r\n{queued}*2\r\n{ids}")).await;
+    assert_eq!(flight(&mut session).await, ["end"]);
+    // Long enough for a note.
+    tokio::time::sleep(Duration::from_millis(1300)).await;
+    let stage = stage.restart().await;
+    let mut session = stage.accept().await;
+    session.stream_holds = (LATER..).zip(["f1", "f2", "f3"]).collect();
+    assert_eq!(flight(&mut session).await, ["end"]);
+    session.say(ID).await;
+    stage.append(4..=4);
+    take_all(&mut session, 4..=4).await;
     stage.finish().await;
 }
 
