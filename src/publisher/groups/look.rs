@@ -34,6 +34,8 @@ pub(super) struct Group {
     pub(super) delivered: EntryId,
     /// Entries not delivered, where Redis knows.
     pub(super) lag: Option<u64>,
+    /// Nobody has ever asked it for anything, or all who did were removed.
+    pub(super) is_deserted: bool,
     /// Entries delivered and not acknowledged.
     pub(super) pending: u64,
     /// The oldest of them, and the oldest of them that is still in the stream.
@@ -191,6 +193,7 @@ fn read_group(reply: &Value) -> Option<Group> {
         delivered: id(field(reply, "last-delivered-id")?)?,
         lag: field(reply, "lag").and_then(number),
         pending: field(reply, "pending").and_then(number).unwrap_or(0),
+        is_deserted: field(reply, "consumers").and_then(number) == Some(0),
         ..Group::default()
     })
 }

@@ -17,6 +17,7 @@ pub(super) struct Reader {
     /// When it was last seen to read, to acknowledge, or to have nothing to read, and for how long it had been silent
     /// then; `None` when nothing of that is known.
     alive: Option<(Instant, Duration)>,
+    is_deserted: bool,
     delivered: EntryId,
     pending: u64,
     oldest_pending: Option<EntryId>,
@@ -34,6 +35,7 @@ impl Reader {
         Self {
             met_at: now,
             alive,
+            is_deserted: group.is_deserted,
             delivered: group.delivered,
             pending: group.pending,
             oldest_pending: group.oldest_pending,
@@ -51,15 +53,18 @@ impl Reader {
         if group.oldest_pending != self.oldest_pending {
             self.stuck_since = now;
         }
+        self.is_deserted = group.is_deserted;
         self.delivered = group.delivered;
         self.pending = group.pending;
         self.oldest_pending = group.oldest_pending;
     }
 
-    /// Whether it has read anything of late, or has nothing to read.
+    /// Whether it has read anything of late, or has somebody who would if there were anything to read.
     pub(super) fn is_active(&self, now: Instant) -> bool {
-        self.alive
-            .is_some_and(|alive| silence(alive, now) < SILENT_AFTER)
+        !self.is_deserted
+            && self
+                .alive
+                .is_some_and(|alive| silence(alive, now) < SILENT_AFTER)
     }
 
     /// For how long it has not read although there was something to read, once that is too long.
@@ -149,6 +154,19 @@ mod tests {
         let unread = Reader::meet(&behind, now);
         assert!(!unread.is_active(now) && unread.silent_for(now).is_none());
         assert!(unread.silent_for(now + 60 * SECOND).is_some());
+    }
+
+    #[test]
+    fn a_group_that_nobody_reads_from_holds_nothing_back() {
+        let now = Instant::now();
+        let deserted = Group {
+            is_deserted: true,
+            ..group(0, None, None)
+        };
+        let mut reader = Reader::meet(&deserted, now);
+        assert!(!reader.is_active(now) && reader.silent_for(now).is_none());
+        reader.look(&group(0, None, None), now);
+        assert!(reader.is_active(now), "a worker has come");
     }
 
     #[test]
