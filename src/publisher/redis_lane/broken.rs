@@ -7,9 +7,11 @@ use crate::publisher::{link::LinkError, redis_error::Class};
 /// Why a connection was given up.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Broken {
-    #[error("the connection to Redis broke: {0}")]
+    #[error(
+        "the connection to Redis broke ({0}): see whether the server runs and the network holds"
+    )]
     Io(#[from] io::Error),
-    #[error("Redis has not answered for {} ms", .0.as_millis())]
+    #[error("Redis has not answered for {} ms: see what keeps it busy, and whether the network holds", .0.as_millis())]
     Silent(Duration),
     #[error("Redis refuses to write ({error}); {advice}", advice = Class::of(.error).advice())]
     Refused { error: String },
@@ -19,7 +21,7 @@ pub(super) enum Broken {
 
 pub(super) fn describe(error: &LinkError) -> String {
     match error {
-        LinkError::Connect { .. } | LinkError::Timeout => {
+        LinkError::Connect { .. } | LinkError::Timeout | LinkError::Broken(_) => {
             format!("{error}; check REDIS_URL and that the server runs")
         }
         other => other.to_string(),
