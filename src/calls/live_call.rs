@@ -10,7 +10,10 @@ use std::sync::{
 
 use parking_lot::Mutex;
 
-use super::earlier::Earlier;
+use super::{
+    earlier::Earlier,
+    reader::{Asked, Reader, Readers},
+};
 use crate::{
     call::{About, Call, CallName, JOURNAL_FULL, Last, Numbered, Reason},
     frame::Now,
@@ -37,6 +40,7 @@ pub struct LiveCall {
     pub(super) attached: AtomicUsize,
     /// How often a connection has left it.
     pub(super) departures: AtomicUsize,
+    pub(super) readers: Readers,
     /// Another tenant's call has the same id and had it first, so its metadata stays.
     pub(super) owns_metadata: bool,
 }
@@ -68,6 +72,16 @@ impl LiveCall {
 
     pub fn last_seq(&self) -> Option<u64> {
         self.call.lock().last_seq()
+    }
+
+    /// Makes a connection one of those that are asked by [`LiveCall::ask_others`].
+    pub fn reader(&self) -> Reader {
+        self.readers.join(&self.progress)
+    }
+
+    /// Has the other connections read what has arrived at their sockets by now, if there are any.
+    pub fn ask_others(&self, asks: &Reader) -> Option<Asked> {
+        self.readers.ask_others(asks)
     }
 
     /// The session of this call before, as far as this instance knows.

@@ -6,6 +6,7 @@
 
 pub mod earlier;
 pub mod live_call;
+pub mod reader;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ use parking_lot::Mutex;
 use self::{
     earlier::{Earlier, Remembered},
     live_call::{Departure, Ended, LiveCall},
+    reader::Readers,
 };
 use crate::{
     call::{Call, CallName, Reason},
@@ -132,6 +134,7 @@ impl Calls {
             session,
             attached: AtomicUsize::new(1),
             departures: AtomicUsize::new(0),
+            readers: Readers::default(),
             owns_metadata,
         });
         call.outlet.enter(&call.progress);

@@ -1,6 +1,6 @@
 //! Who joins which session, and that each ends once (3.10).
 
-use super::{Calls, live_call::LiveCall};
+use super::{Calls, live_call::LiveCall, reader::Reader};
 use crate::{
     call::{CallName, Reason},
     frame::{Now, Sender},
@@ -136,4 +136,48 @@ fn only_the_last_departure_of_an_abandoned_call_ends_it() {
     assert!(!call.is_ended(), "its time is not over");
     calls.end_abandoned(&call, late, &Reason::Disconnected, at(0));
     assert!(call.is_ended() && calls.is_empty());
+}
+
+/// Three readers of one session: the one that asks, and two that are asked.
+fn readers() -> (std::sync::Arc<LiveCall>, [Reader; 3]) {
+    let (calls, _lane) = calls();
+    let call = calls.open(&name("t"), Sender::Custom, at(0)).unwrap().call;
+    let readers = [call.reader(), call.reader(), call.reader()];
+    (call, readers)
+}
+
+#[test]
+fn a_question_is_answered_by_all_others_and_only_when_they_have_heard_it() {
+    let (call, [joins, mut first, second]) = readers();
+    let news = call.progress().subscribe();
+    let asked = call.ask_others(&joins).unwrap();
+    assert!(news.has_changed().unwrap() && !first.is_asked());
+    first.answer();
+    drop(second);
+    assert!(!asked.is_answered(), "it has not heard it yet");
+    first.listen();
+    assert!(first.is_asked());
+    first.answer();
+    assert!(asked.is_answered() && !first.is_asked());
+    let again = call.ask_others(&joins).unwrap();
+    assert!(asked.is_answered() && !again.is_answered());
+    drop(first);
+    assert!(again.is_answered());
+    drop((asked, again));
+    assert!(call.ask_others(&joins).is_none(), "nobody is left");
+}
+
+#[test]
+fn who_never_reads_everything_answers_all_the_same() {
+    let (call, [joins, mut first, second]) = readers();
+    drop(second);
+    let asked = call.ask_others(&joins).unwrap();
+    first.listen();
+    let mut turns = 0;
+    while first.is_asked() {
+        first.listen();
+        first.begin_turn(true);
+        turns += 1;
+    }
+    assert!(asked.is_answered() && turns == 1025);
 }

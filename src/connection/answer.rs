@@ -35,7 +35,7 @@ where
         }
     }
 
-    pub(super) fn answer_calls(&mut self, ack_after: u64, now: Now) {
+    pub(super) fn answer_calls(&mut self, mut ack_after: u64, now: Now) {
         if !self.is_custom() {
             return;
         }
@@ -51,6 +51,8 @@ where
             }
             self.socket.settle_ack();
             self.partings.pop_front();
+            // The news of the next came while nothing could be said of it.
+            ack_after = ANY_NEWS;
         }
         if let Some(current) = &mut self.current {
             current.answer(&mut self.socket, ack_after, now);
@@ -76,13 +78,22 @@ impl Current {
         self.starting.is_none() && self.call.progress().is_finished()
     }
 
-    fn answer<S>(&mut self, socket: &mut Socket<S>, ack_after: u64, now: Now)
+    async fn news(&mut self) {
+        // Who sends them lives as long as the call.
+        let progress = async { self.progress.changed().await.unwrap_or_default() };
+        match &mut self.starting {
+            Some(starting) => either(starting.news(), progress).await,
+            None => progress.await,
+        }
+    }
+
+    fn answer<S>(&mut self, socket: &mut Socket<S>, mut ack_after: u64, now: Now)
     where
         S: Stream<Item = Result<WsMessage, axum::Error>>
             + Sink<WsMessage, Error = axum::Error>
             + Unpin,
     {
-        if let Some(starting) = &self.starting {
+        if let Some(starting) = &mut self.starting {
             // Its acks wait as well: a client that hears the answer first knows what they are about.
             let Some(next_seq) = starting.next_seq() else {
                 return;
@@ -91,6 +102,7 @@ impl Current {
             let next_seq = self.call.goes_on_at().unwrap_or(next_seq);
             socket.send_text(reply::started(&self.opening.name.interaction_id, next_seq));
             self.starting = None;
+            ack_after = ANY_NEWS;
             self.call.announce_at(next_seq, now);
         }
         let progress = self.call.progress();
@@ -106,6 +118,32 @@ impl Current {
             socket.send_ack(durable);
         }
     }
+}
+
+/// Returns when it is worth answering again: with news of the call whose turn it is, or of the current one, where
+/// another connection may have asked something.
+///
+/// # Cancel safety
+/// Nothing is lost by dropping it.
+pub(super) async fn told(parting: Option<&mut Box<Current>>, current: Option<&mut Box<Current>>) {
+    match (parting, current) {
+        (None, None) => std::future::pending().await,
+        (None, Some(only)) | (Some(only), None) => only.news().await,
+        (Some(parting), Some(current)) => {
+            either(parting.news(), current.news()).await;
+        }
+    }
+}
+
+/// Either of two, in a box: it is rare that there are two, and every connection has room for what is not.
+async fn either(one: impl Future<Output = ()>, other: impl Future<Output = ()>) {
+    let both = async {
+        tokio::select! {
+            () = one => {}
+            () = other => {}
+        }
+    };
+    Box::pin(both).await;
 }
 
 /// An ack that is due whatever it says.

@@ -88,9 +88,10 @@ where
     }
 
     /// Leaves a call that another follows; its client is still to hear how far it is durable.
-    fn part(&mut self, current: Box<Current>, now: Now) {
+    fn part(&mut self, mut current: Box<Current>, now: Now) {
         current.call.detach(now);
         if self.is_custom() {
+            current.reader = None;
             self.partings.push_back(current);
         }
     }
@@ -138,6 +139,7 @@ where
         self.timing.call_began(opened.call.started());
         self.current = Some(Box::new(Current {
             starting: None,
+            reader: self.is_custom().then(|| opened.call.reader()),
             acked: opened.last_seq,
             progress: opened.call.progress().subscribe(),
             call: opened.call,
@@ -205,7 +207,8 @@ where
             if seeks && current.call.last_seq().is_none() {
                 return;
             }
-            let starting = Starting::of(&current.call, self.shared.calls.publisher());
+            let publisher = self.shared.calls.publisher();
+            let starting = Starting::of(&current.call, current.reader.as_ref(), publisher);
             current.starting = Some(Box::new(starting));
         }
     }

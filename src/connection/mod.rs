@@ -6,6 +6,7 @@
 
 mod answer;
 mod apply;
+mod reading;
 mod socket;
 mod starting;
 #[cfg(test)]
@@ -13,7 +14,13 @@ mod tests;
 mod timing;
 
 use std::{
-    borrow::Cow, collections::VecDeque, future::poll_fn, num::NonZeroU64, sync::Arc, time::Duration,
+    borrow::Cow,
+    collections::VecDeque,
+    future::poll_fn,
+    num::NonZeroU64,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use axum::extract::ws::Message as WsMessage;
@@ -21,14 +28,15 @@ use futures_util::{Sink, Stream};
 use tokio::sync::watch;
 
 use self::{
-    answer::ANY_NEWS,
+    answer::{ANY_NEWS, told},
+    reading::read,
     socket::{Incoming, Socket},
     starting::Starting,
     timing::Timing,
 };
 use crate::{
     call::Reason,
-    calls::{Calls, live_call::LiveCall},
+    calls::{Calls, live_call::LiveCall, reader::Reader},
     clock,
     frame::{Now, Sender},
     intake::{Facts, Intake, Message, Opening},
@@ -81,6 +89,8 @@ struct Current {
     progress: watch::Receiver<()>,
     /// The client waits to hear from where to go on.
     starting: Option<Box<Starting>>,
+    /// Of a custom client, while it feeds the call.
+    reader: Option<Reader>,
     /// The newest frame that its client knows to be durable.
     acked: Option<u64>,
     patterns: Vec<Option<FramePattern>>,
@@ -104,6 +114,8 @@ enum Phase {
 /// What a connection was waiting for.
 enum Wake {
     Incoming(Incoming),
+    /// Nothing more has come in, and another connection has asked.
+    ReadAll,
     Progress,
     Room,
     Timer,
@@ -172,11 +184,12 @@ where
         tokio::pin!(timer);
         let mut told_to_close = false;
         while self.phase != Phase::Gone {
-            let due = self.timing.next();
+            let due = self.next_due();
             if due < timer.deadline().into_std() {
                 timer.as_mut().reset(due.into());
             }
             let reading = self.may_read();
+            let asked = self.is_asked(reading);
             let (room, sender) = (self.full_outlet(), self.intake.sender());
             // An Exotel peer is told nothing, so until its end there is nothing to hear of its progress.
             let listening = self.is_custom() || self.phase != Phase::Open;
@@ -186,12 +199,11 @@ where
                 partings,
                 ..
             } = self;
-            let watched = partings.front_mut().or(current.as_mut());
             // Every arm is safe to drop: polls of the socket, and waits that keep what they missed.
             let wake = tokio::select! {
                 biased;
-                incoming = poll_fn(|cx| socket.poll(cx, reading)) => Wake::Incoming(incoming),
-                () = told(watched), if listening => Wake::Progress,
+                wake = poll_fn(|cx| read(socket, cx, reading, asked)) => wake,
+                () = told(partings.front_mut(), current.as_mut()), if listening => Wake::Progress,
                 () = wait_for_room(room.as_ref(), sender), if room.is_some() => Wake::Room,
                 () = &mut timer => Wake::Timer,
                 () = &mut closing, if !told_to_close => Wake::Shutdown,
@@ -200,13 +212,17 @@ where
             let mut ack_after = self.shared.settings.ack_interval.get();
             match wake {
                 Wake::Incoming(incoming) => self.take_all(incoming, now),
+                Wake::ReadAll => self.note_read_all(now),
                 // It tells at every multiple of the interval: an ack that ran ahead must not make this one wait.
-                Wake::Progress => ack_after = ANY_NEWS,
+                Wake::Progress => {
+                    ack_after = ANY_NEWS;
+                    self.hear_question();
+                }
                 // The time in which we did not read does not count as the peer's silence.
                 Wake::Room => self.timing.heard(now),
                 Wake::Timer => {
                     self.take_timer(now);
-                    timer.as_mut().reset(self.timing.next().into());
+                    timer.as_mut().reset(self.next_due().into());
                 }
                 Wake::Shutdown => {
                     told_to_close = true;
@@ -217,21 +233,6 @@ where
         }
     }
 
-    fn may_read(&self) -> bool {
-        self.full_outlet().is_none() && self.partings.len() < PARTINGS_MAX
-    }
-
-    /// The lane of the current call, if it is to be waited for.
-    fn full_outlet(&self) -> Option<Outlet> {
-        let outlet = self.current.as_ref()?.call.outlet();
-        (!outlet.has_room() && !self.sheds(outlet)).then(|| outlet.clone())
-    }
-
-    /// Whether audio is to be dropped: a custom client keeps what was not acked, Exotel keeps nothing (5.4).
-    fn sheds(&self, outlet: &Outlet) -> bool {
-        outlet.sheds() && !self.is_custom()
-    }
-
     /// Takes this message and those that are there already, up to a fair share.
     fn take_all(&mut self, first: Incoming, now: Now) {
         self.take(first, now);
@@ -239,12 +240,14 @@ where
             if self.phase == Phase::Gone || !self.may_read() {
                 return;
             }
-            let mut idle = std::task::Context::from_waker(std::task::Waker::noop());
-            let std::task::Poll::Ready(incoming) = self.socket.poll(&mut idle, true) else {
+            let mut idle = Context::from_waker(Waker::noop());
+            let Poll::Ready(incoming) = self.socket.poll(&mut idle, true) else {
                 return;
             };
             self.take(incoming, now);
         }
+        // Where there is always more to read, nothing else is ever looked at.
+        self.hear_question();
     }
 
     fn take(&mut self, incoming: Incoming, now: Now) {
@@ -294,18 +297,6 @@ where
             bad_messages: self.intake.bad_messages(),
             sender_gaps: self.intake.sender_gaps(),
         });
-    }
-}
-
-async fn told(current: Option<&mut Box<Current>>) {
-    let Some(current) = current else {
-        return std::future::pending().await;
-    };
-    match &mut current.starting {
-        // Nothing else is told before a start is answered, and the news meanwhile are kept.
-        Some(starting) => starting.news().await,
-        // Who sends them lives as long as the call.
-        None => current.progress.changed().await.unwrap_or_default(),
     }
 }
 

@@ -10,7 +10,10 @@ use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::ReusableBoxFuture;
 
 use crate::{
-    calls::live_call::LiveCall,
+    calls::{
+        live_call::LiveCall,
+        reader::{Asked, Reader},
+    },
     published,
     publisher::{Publisher, progress::Progress},
 };
@@ -18,6 +21,12 @@ use crate::{
 /// A start that has not been answered.
 #[derive(Debug)]
 pub(super) enum Starting {
+    /// After what other connections of the session have delivered: they read it first.
+    Others {
+        asked: Asked,
+        call: Arc<LiveCall>,
+        publisher: Publisher,
+    },
     /// After this frame, once it is durable.
     After {
         seq: u64,
@@ -31,7 +40,19 @@ pub(super) enum Starting {
 }
 
 impl Starting {
-    pub(super) fn of(call: &LiveCall, publisher: &Publisher) -> Self {
+    pub(super) fn of(call: &Arc<LiveCall>, reader: Option<&Reader>, publisher: &Publisher) -> Self {
+        match reader.and_then(|reader| call.ask_others(reader)) {
+            Some(asked) => Self::Others {
+                asked,
+                call: Arc::clone(call),
+                publisher: publisher.clone(),
+            },
+            None => Self::after_all(call, publisher),
+        }
+    }
+
+    /// After all that the session has now.
+    fn after_all(call: &LiveCall, publisher: &Publisher) -> Self {
         match (call.last_seq(), call.earlier()) {
             (Some(seq), _) => Self::after(seq, call.progress()),
             (None, Some(earlier)) => Self::after(earlier.last_seq, &earlier.progress),
@@ -69,17 +90,26 @@ impl Starting {
     }
 
     /// The number to go on at, if it can be said.
-    pub(super) fn next_seq(&self) -> Option<u64> {
+    pub(super) fn next_seq(&mut self) -> Option<u64> {
+        if let Self::Others {
+            asked,
+            call,
+            publisher,
+        } = self
+            && asked.is_answered()
+        {
+            *self = Self::after_all(call, publisher);
+        }
         match self {
             Self::After { seq, progress, .. } => {
                 progress.is_durable(*seq).then(|| seq.saturating_add(1))
             }
-            Self::Sought(_) => None,
+            Self::Others { .. } | Self::Sought(_) => None,
             Self::Found(next_seq) => Some(*next_seq),
         }
     }
 
-    /// Returns when it is worth asking again.
+    /// Returns when it is worth asking again, as is all news of the session itself.
     ///
     /// # Cancel safety
     /// Nothing is lost by dropping it.
@@ -94,7 +124,7 @@ impl Starting {
                 *self = Self::Found(found.await);
                 return;
             }
-            Self::Found(_) => {}
+            Self::Others { .. } | Self::Found(_) => {}
         }
         std::future::pending::<()>().await;
     }

@@ -49,6 +49,11 @@ impl Progress {
         self.told.subscribe()
     }
 
+    /// Tells all who have subscribed, of something else than this.
+    pub fn tell(&self) {
+        self.told.send_replace(());
+    }
+
     /// Whether this frame is durable; if not, subscribers will be told once it is.
     pub fn is_durable(&self, seq: u64) -> bool {
         // One side asks and then looks, the other confirms and then looks who asked: with any weaker order than
@@ -65,7 +70,7 @@ impl Progress {
 
     pub(super) fn finish(&self) {
         self.finished.store(true, Ordering::Release);
-        self.told.send_replace(());
+        self.tell();
     }
 
     /// Only the lane calls this, when all earlier frames of the session are confirmed too or about to be so at once.
@@ -86,7 +91,7 @@ impl Progress {
             self.awaited
                 .compare_exchange(awaited, 0, Ordering::AcqRel, Ordering::Relaxed)
                 .ok();
-            self.told.send_replace(());
+            self.tell();
         }
     }
 }

@@ -90,6 +90,31 @@ async fn a_client_resumes_without_a_hole_or_a_repeat() {
     assert_run(&rig.redis.frames_of("resumed").await, 1, 1, 8);
 }
 
+// 3.8, 3.10: the same where it comes back before the service has read what the broken connection brought.
+#[tokio::test]
+async fn what_is_still_unread_counts_when_a_client_comes_back_at_once() {
+    const SENT: u64 = 60;
+    let rig = Rig::with(&[]).await;
+    for round in 0..10 {
+        let call = format!("at-once-{round}");
+        let mut first = rig.custom().await;
+        begin_simple(&mut first, &call).await;
+        // Its start comes right behind the audio.
+        let mut second = rig.custom().await;
+        for n in 1..=SENT {
+            first.json(&audio(&frame(n))).await;
+        }
+        let answer = begin_simple(&mut second, &call).await;
+        assert_eq!(answer["next_seq"], SENT + 1, "round {round}");
+        second.json(&audio(&frame(SENT + 1))).await;
+        second.json(&json!({"event": "end"})).await;
+        second.rest().await;
+        let frames = rig.redis.wait_for_frames(&call, 61).await;
+        assert_run(&frames, 1, 1, SENT + 1);
+        drop(first);
+    }
+}
+
 // 3.8, 3.10: the same where the client numbers its frames: repeats of what had arrived are dropped.
 #[tokio::test]
 async fn a_numbering_client_resumes() {

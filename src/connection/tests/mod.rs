@@ -3,6 +3,7 @@
 mod answers;
 mod ends;
 mod full;
+mod joining;
 mod leaving;
 mod resuming;
 
