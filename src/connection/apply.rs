@@ -240,11 +240,16 @@ where
         self.answer_calls(ANY_NEWS, now);
         self.socket
             .send_text(reply::error(refusal.code, &refusal.message));
-        self.close(refusal.code.close_code(), refusal.code.name(), now);
+        self.say_goodbye(refusal.code.close_code(), refusal.code.name(), now);
     }
 
     pub(super) fn close(&mut self, code: u16, reason: &str, now: Now) {
         self.answer_calls(ANY_NEWS, now);
+        self.say_goodbye(code, reason, now);
+    }
+
+    /// The close frame, with no ack behind what was said last.
+    fn say_goodbye(&mut self, code: u16, reason: &str, now: Now) {
         self.socket.send_close(code, reason);
         self.closed = (code, reason.to_owned().into());
         self.phase = Phase::Closing;
@@ -271,11 +276,12 @@ where
         }
         self.end_call(&Reason::BadInput, now);
         telemetry::connection_warning(self.intake.connection_id(), what);
+        self.answer_calls(ANY_NEWS, now);
         if self.is_custom() && code == close::TOO_LARGE {
             self.socket
                 .send_text(reply::error(ErrorCode::TooLarge, what));
         }
-        self.close(code, what, now);
+        self.say_goodbye(code, what, now);
     }
 
     pub(super) fn take_timer(&mut self, now: Now) {
