@@ -28,7 +28,6 @@ use crate::{
         fence::{Doubt, Footing},
         keeper::{Keeper, Kept, Release},
     },
-    record::Kind,
 };
 
 /// The journal's side of a lane to Redis.
@@ -47,8 +46,6 @@ pub(super) struct Bridge {
     /// Records for the journal that the keeper does not have yet.
     pub(super) waiting: Batch,
     pub(super) replay: Option<Replay>,
-    /// Published before an older record of the same call.
-    pub(super) early: Vec<(u64, Kind, Position)>,
     pub(super) inherited: Inherited,
     /// The connection that the journal knows of, and the one that is being noted.
     noted: u64,
@@ -91,7 +88,6 @@ impl Bridge {
             detour: HashSet::new(),
             waiting: Batch::default(),
             replay: None,
-            early: Vec::new(),
             inherited: Inherited {
                 is_doubtful: is_open && note.is_some(),
                 note,

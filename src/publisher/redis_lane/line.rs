@@ -216,9 +216,8 @@ impl RedisLane {
         if !self.bridge.has_business() {
             return false;
         }
-        let at_rest = self.again.is_empty();
         let allowance = self.throttle.allowance();
-        match self.bridge.go_on(&self.lane, at_rest, allowance, now) {
+        match self.bridge.go_on(&self.lane, &self.again, allowance, now) {
             Ok(None) => {}
             Ok(Some(caught)) => {
                 if !self.bridge.has_business() {

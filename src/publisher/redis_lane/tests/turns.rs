@@ -3,7 +3,7 @@
 use super::*;
 
 /// Another call than the stage's own.
-fn other() -> Arc<Progress> {
+pub(super) fn other() -> Arc<Progress> {
     Arc::new(Progress::new("t", "other", 0))
 }
 
@@ -29,7 +29,7 @@ async fn safe(progress: &Progress, seq: u64) {
 }
 
 /// What comes next, several frames as one transaction.
-async fn flight(session: &mut Session) -> Vec<String> {
+pub(super) async fn flight(session: &mut Session) -> Vec<String> {
     let command = session.command().await;
     if command != ["MULTI"] {
         return command.last().cloned().into_iter().collect();
@@ -45,7 +45,7 @@ async fn flight(session: &mut Session) -> Vec<String> {
 }
 
 /// Takes flights until these frames have come, in this order.
-async fn take_all(session: &mut Session, seqs: std::ops::RangeInclusive<u64>) {
+pub(super) async fn take_all(session: &mut Session, seqs: std::ops::RangeInclusive<u64>) {
     let wanted = names(seqs);
     let mut came: Vec<String> = Vec::new();
     while came.len() < wanted.len() {
@@ -64,13 +64,13 @@ async fn take_all(session: &mut Session, seqs: std::ops::RangeInclusive<u64>) {
     }
 }
 
-fn names(seqs: std::ops::RangeInclusive<u64>) -> Vec<String> {
+pub(super) fn names(seqs: std::ops::RangeInclusive<u64>) -> Vec<String> {
     seqs.map(|seq| format!("f{seq}")).collect()
 }
 
 impl Stage {
     /// The process is killed, and the next one starts.
-    async fn restart(self) -> Self {
+    pub(super) async fn restart(self) -> Self {
         let Self {
             listener,
             mut owner,
@@ -193,39 +193,6 @@ async fn calls_go_on_when_the_connection_breaks_at_the_end_of_a_catch_up() {
 }
 
 #[tokio::test]
-async fn a_call_end_that_is_refused_does_not_hold_up_frames_behind_an_outage() {
-    let stage = Stage::new(GATHER).await;
-    stage.append(1..=1);
-    stage.durable(1).await;
-    let ended = other();
-    let what = What::CallEnd(Arc::clone(&ended));
-    stage.lane.append_record(b"end", what);
-    stage.append(2..=2);
-    stage.durable(2).await;
-    let mut session = stage.accept().await;
-    take_all(&mut session, 1..=1).await;
-    let (mut came, mut next) = (Vec::new(), 3);
-    while came.len() < 6 {
-        if came.len() as u64 == next - 2 {
-            stage.append(next..=next);
-            next += 1;
-        }
-        let commands = flight(&mut session).await;
-        let outcome = |command: &String| if command == "end" { WRONGTYPE } else { ID };
-        let mut answer: String = commands.iter().map(outcome).collect();
-        if commands.len() > 1 {
-            let queued = "+QUEUED\r\n".repeat(commands.len());
-            answer = format!("+OK\r\n{queued}*{}\r\n{answer}", commands.len());
-        }
-        session.say(&answer).await;
-        came.extend(commands.into_iter().filter(|command| command != "end"));
-    }
-    assert_eq!(came, names(2..=7));
-}
-
-const WRONGTYPE: &str = "-WRONGTYPE no stream\r\n";
-
-#[tokio::test]
 async fn a_kill_between_the_replies_to_a_flight_repeats_nothing() {
     let stage = Stage::new(GATHER).await;
     stage.append(1..=1);
@@ -317,4 +284,4 @@ async fn a_kill_right_after_an_outage_repeats_nothing() {
 }
 
 /// Behind all that the server has confirmed.
-const LATER: u64 = 1_762_500_000_001;
+pub(super) const LATER: u64 = 1_762_500_000_001;
