@@ -106,3 +106,23 @@ async fn a_kill_while_an_event_is_refused_repeats_no_frame_and_forgets_no_event(
     take_all(&mut session, next..=next).await;
     stage.finish().await;
 }
+
+#[tokio::test]
+async fn refused_ends_leave_the_memory_to_frames() {
+    let stage = Stage::new(GATHER).await;
+    let mut session = stage.accept().await;
+    let (ended, large) = (other(), "e".repeat(1 << 20));
+    for _ in 0..3 {
+        stage.append_end(&large, &ended);
+    }
+    within(async {
+        while stage.lane.queued_bytes() > 0 {
+            if let Ok(commands) = timeout(Duration::from_millis(20), flight(&mut session)).await {
+                session.answer(&commands).await;
+            }
+        }
+    })
+    .await;
+    within(stage.until_direct(&mut session, 1)).await;
+    stage.problem("call_end").await;
+}
