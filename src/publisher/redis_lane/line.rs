@@ -109,6 +109,7 @@ impl RedisLane {
             }
             let batch = self.bridge.call_off();
             self.again.extend(batch);
+            self.lane.set_full(false);
         }
         let Some((marks, mut arrived)) = self.unsettled.take() else {
             return;
@@ -220,6 +221,7 @@ impl RedisLane {
         match self.bridge.go_on(&self.lane, &self.again, allowance, now) {
             Ok(None) => {}
             Ok(Some(caught)) => {
+                self.lane.set_full(self.bridge.keeper.is_stuck());
                 if !self.bridge.has_business() {
                     self.throttle.end();
                 }

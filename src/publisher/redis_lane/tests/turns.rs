@@ -285,3 +285,22 @@ async fn a_kill_right_after_an_outage_repeats_nothing() {
 
 /// Behind all that the server has confirmed.
 pub(super) const LATER: u64 = 1_762_500_000_001;
+
+#[tokio::test]
+async fn a_journal_that_takes_nothing_is_not_full_any_more_once_redis_is_back() {
+    let stage = Stage::new(GATHER).await;
+    std::fs::remove_dir_all(stage.journal.path()).unwrap();
+    stage.append(1..=3);
+    within(async {
+        while !stage.lane.is_full() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    let mut session = stage.accept().await;
+    assert_eq!(flight(&mut session).await, names(1..=3));
+    assert!(!stage.lane.is_full());
+    session.take(3).await;
+    stage.durable(3).await;
+    stage.finish().await;
+}
