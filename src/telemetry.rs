@@ -378,6 +378,13 @@ pub fn left_in_journal(frames: u64, dir: &Path) {
     );
 }
 
+pub fn lane_died(error: &str) {
+    error!(
+        error,
+        "A part of the publisher has died; what it had in memory is lost"
+    );
+}
+
 /// `destination` is where they could not go; nothing keeps them.
 pub fn undelivered(records_lost: usize, destination: &str) {
     error!(records_lost, destination, "Not delivered before the end");

@@ -43,6 +43,7 @@ use crate::{
     journal::{self, Keep, error::OpenError},
     record::{Kind, frame::FrameFormat},
     secret::Secret,
+    telemetry,
 };
 
 /// Where frames go and how.
@@ -120,6 +121,8 @@ pub struct Left {
     pub lost: usize,
     /// Frames in the journal that are not in Redis yet.
     pub journaled: u64,
+    /// A lane has died: what it had in memory is nowhere, and nobody knows how much that was.
+    pub died: bool,
 }
 
 /// Health of all lanes together.
@@ -310,8 +313,27 @@ impl Left {
         let records = batch.entries.iter().filter(|entry| is_record(&entry.what));
         Self {
             lost: records.count(),
-            journaled: 0,
+            ..Self::default()
         }
+    }
+
+    /// What the owners leave behind; returns when all have ended.
+    pub async fn of_all(owners: &mut JoinSet<Self>) -> Self {
+        let mut all = Self::default();
+        while let Some(left) = owners.join_next().await {
+            let left = left.unwrap_or_else(|error| {
+                telemetry::lane_died(&error.to_string());
+                let died = true;
+                Self {
+                    died,
+                    ..Self::default()
+                }
+            });
+            all.lost += left.lost;
+            all.journaled += left.journaled;
+            all.died |= left.died;
+        }
+        all
     }
 }
 
@@ -323,5 +345,19 @@ fn of_shard(journal: &journal::Settings, shard: usize, shards: usize) -> journal
     journal::Settings {
         dir: journal.dir.join(format!("shard-{shard}-of-{shards}")),
         max_bytes: (journal.max_bytes / shards as u64).max(journal::MAX_BYTES_MIN),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_lane_that_died_is_told_of() {
+        let mut owners = JoinSet::new();
+        owners.spawn(async { Left::default() });
+        owners.spawn(async { panic!("on purpose") });
+        let left = Left::of_all(&mut owners).await;
+        assert!(left.died && left != Left::default());
     }
 }

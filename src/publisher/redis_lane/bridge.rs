@@ -51,6 +51,8 @@ pub(super) struct Bridge {
     noted: u64,
     noting: Option<u64>,
     pub(super) note_due: bool,
+    /// When a note that was not taken, as on a full disk, is tried again.
+    note_again: Option<Instant>,
     noted_at: Instant,
     /// When the keeper may try again what it could not write.
     retry_at: Instant,
@@ -97,6 +99,7 @@ impl Bridge {
             noted: 0,
             noting: None,
             note_due: false,
+            note_again: None,
             noted_at: now,
             retry_at: now,
             read_at: now,
@@ -287,7 +290,7 @@ impl Bridge {
             std::mem::take(&mut self.waiting)
         };
         let release = self.is_note_due(now).then(|| {
-            self.note_due = false;
+            (self.note_due, self.note_again) = (false, None);
             self.noted_at = now;
             self.noting = Some(connection);
             Release {
@@ -296,13 +299,18 @@ impl Bridge {
             }
         });
         self.keeper.begin(batch, release);
+        if !self.keeper.is_busy() {
+            // There is no writer any more, and nothing will come of it.
+            self.noted = self.noting.take().unwrap_or(self.noted);
+        }
     }
 
     fn is_note_due(&self, now: Instant) -> bool {
         let behind = self.keeper.account.released < self.backlog.through();
         let again = behind && now.duration_since(self.noted_at) >= NOTE_EVERY;
         // Before the survey is done, what the earlier process noted is still all that is known.
-        (self.note_due || again) && !self.inherited.is_unknown()
+        let failed = self.note_again.is_some_and(|at| at <= now);
+        (self.note_due || again || failed) && !self.inherited.is_unknown()
     }
 
     /// Enters what the keeper has made safe. What was on its way to Redis is given back, for the owner to keep.
@@ -329,7 +337,9 @@ impl Bridge {
             }
         }
         if let Some(connection) = self.noting.take() {
+            // Also where the journal could not note it: a full disk must not keep back what is on it.
             self.noted = connection;
+            self.note_again = kept.unnoted.is_some().then(|| now + NOTE_EVERY);
         }
         if self.keeper.is_stuck() {
             self.retry_at = now + RETRY_AFTER;

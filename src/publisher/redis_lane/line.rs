@@ -259,12 +259,12 @@ impl RedisLane {
                 for (index, entry) in kept.batch.entries.iter().enumerate() {
                     entry.what.confirm(kept.batch.fields(index).len());
                 }
+                let problem = kept.problem();
                 let sent = self.bridge.take_kept(&kept, now);
                 self.again.extend(sent);
                 self.lane.confirm_bytes(kept.batch.command_bytes());
                 self.lane.spare(kept.batch);
                 self.lane.set_full(self.bridge.keeper.is_stuck());
-                let problem = kept.failure.map(|failure| failure.describe());
                 if self.lane.status.set_journal_problem(problem.clone())
                     && let Some(problem) = problem
                 {

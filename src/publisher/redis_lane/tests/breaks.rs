@@ -122,13 +122,7 @@ async fn what_is_left_when_giving_up_is_in_the_journal() {
     stage.append(4..=4);
     stage.give_up.take();
     let left = within(stage.owner.join_next()).await.unwrap().unwrap();
-    assert_eq!(
-        left,
-        Left {
-            lost: 0,
-            journaled: 3
-        }
-    );
+    assert_eq!((left.lost, left.journaled), (0, 3));
     let mut reader = journal::reader::Reader::open(stage.journal.path()).unwrap();
     for frame in ["f2", "f3", "f4"] {
         let fields = reader.next().unwrap().unwrap().record.fields;
