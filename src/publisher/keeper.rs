@@ -28,6 +28,7 @@ pub(super) struct Keeper {
     hand: Hand,
     /// What could not be written yet.
     left: Batch,
+    keep: Keep,
     pub(super) account: Account,
 }
 
@@ -132,6 +133,7 @@ impl Keeper {
         Ok(Self {
             hand: Hand::Idle(Box::new(writer)),
             left: Batch::default(),
+            keep,
             account,
         })
     }
@@ -161,9 +163,10 @@ impl Keeper {
             batch: all,
             release,
         };
+        let keep = self.keep;
         self.hand = match std::mem::replace(&mut self.hand, Hand::Lost) {
             Hand::Idle(writer) => Hand::Busy(tokio::task::spawn_blocking(move || {
-                guarded_turn(writer, work)
+                guarded_turn(writer, work, keep)
             })),
             other => {
                 self.left = work.batch;
@@ -244,8 +247,11 @@ impl Account {
 fn guarded_turn(
     mut writer: Box<Writer>,
     Work { batch, release }: Work,
+    keep: Keep,
 ) -> (Option<Box<Writer>>, Batch, Outcome) {
-    let outcome = panic::catch_unwind(AssertUnwindSafe(|| turn(&mut writer, &batch, release)));
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+        turn(&mut writer, &batch, release, keep)
+    }));
     match outcome {
         Ok(outcome) => (Some(writer), batch, outcome),
         Err(_panic) => {
@@ -260,12 +266,12 @@ fn guarded_turn(
 }
 
 /// One turn. What could not be made safe will be handed over again, so the writer forgets it.
-fn turn(writer: &mut Writer, batch: &Batch, release: Option<Release>) -> Outcome {
+fn turn(writer: &mut Writer, batch: &Batch, release: Option<Release>, keep: Keep) -> Outcome {
     let mut outcome = Outcome::default();
     if let Some(Release { through, note }) = release {
         outcome.unnoted = writer.release(through, &note).err();
     }
-    let written = append(writer, batch, &mut outcome.positions);
+    let written = append(writer, batch, keep, &mut outcome.positions);
     let synced = writer.sync();
     if let Ok(removed) = &synced
         && removed.records > 0
@@ -283,6 +289,7 @@ fn turn(writer: &mut Writer, batch: &Batch, release: Option<Release>) -> Outcome
 fn append(
     writer: &mut Writer,
     batch: &Batch,
+    keep: Keep,
     positions: &mut Vec<Position>,
 ) -> Result<(), Failure> {
     let at_ms = clock::epoch_ms();
@@ -309,7 +316,8 @@ fn append(
                 fields,
             }) {
                 Ok(position) => position,
-                Err(error @ AppendError::TooLarge { .. }) => {
+                // On its way to Redis it waits in memory, and what comes behind it with it: none of it is safe.
+                Err(error @ AppendError::TooLarge { .. }) if keep == Keep::Newest => {
                     telemetry::record_too_large(&error.to_string());
                     NOWHERE
                 }

@@ -71,7 +71,12 @@ async fn behind_an_outage_frames_go_the_direct_way_while_an_end_is_refused() {
     let mut session = stage.accept().await;
     take_all(&mut session, 1..=1).await;
     let next = within(stage.until_direct(&mut session, 3)).await;
-    assert_eq!(stage.lane.status.journal().backlog, 0);
+    within(async {
+        while stage.lane.status.journal().backlog > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
     let mut came = within(flight(&mut session)).await;
     assert_eq!(came, ["end"], "once a second");
     session.say(ID).await;
@@ -125,4 +130,20 @@ async fn refused_ends_leave_the_memory_to_frames() {
     .await;
     within(stage.until_direct(&mut session, 1)).await;
     stage.problem("call_end").await;
+}
+
+#[tokio::test]
+async fn what_is_too_large_for_the_journal_is_not_called_safe() {
+    let stage = Stage::new(GATHER).await;
+    let large = "l".repeat(journal::RECORD_BYTES_MAX);
+    stage.append(1..=1);
+    stage.append_text(2, &large);
+    stage.append(3..=3);
+    stage.durable(1).await;
+    let mut session = stage.accept().await;
+    assert_eq!(flight(&mut session).await, ["f1", &large, "f3"]);
+    assert_eq!(stage.progress.durable(), Some(1));
+    session.take(3).await;
+    stage.durable(3).await;
+    stage.finish().await;
 }
