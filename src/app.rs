@@ -67,6 +67,7 @@ impl App {
         }
         let (mut lanes, give_up) = (JoinSet::new(), CancellationToken::new());
         let publisher = Publisher::start(&config.publisher, &config.journal, &mut lanes, &give_up)?;
+        problems.extend_from_slice(publisher.left_behind());
         let shutdown = Shutdown::default();
         let health = Health::new(shutdown.draining.clone(), problems);
         let connections = Arc::new(connection::Shared {

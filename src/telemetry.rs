@@ -344,6 +344,10 @@ pub(crate) fn record_too_large(error: &str) {
     error!(error, "A record was lost");
 }
 
+pub(crate) fn journal_unpublished(detail: &str) {
+    error!(detail, "What is in the journal is not published");
+}
+
 pub(crate) fn journal_notice(text: &str) {
     warn!(detail = text, "Journal");
 }

@@ -15,6 +15,7 @@ pub mod groups;
 mod journal_lane;
 mod keeper;
 mod lane;
+mod layout;
 pub(crate) mod link;
 mod outlet;
 pub mod progress;
@@ -112,6 +113,8 @@ pub struct Publisher {
     watches: Arc<[Arc<Watch>]>,
     format: FrameFormat,
     adapter: &'static str,
+    /// What is in the journal that no lane publishes, in sentences.
+    left_behind: Vec<String>,
 }
 
 /// What a lane leaves behind when it ends.
@@ -163,11 +166,15 @@ impl Publisher {
         give_up: &CancellationToken,
     ) -> Result<Self, StartError> {
         let keys = settings.frame_keys();
-        let mut watches = Vec::new();
+        let (mut watches, mut left_behind) = (Vec::new(), Vec::new());
         let (lanes, adapter) = match &settings.destination {
             Destination::Redis(redis) => {
                 let mut lanes = Vec::with_capacity(keys.len());
                 let shards = keys.len();
+                left_behind = layout::left_behind(&journal.dir, shards);
+                for sentence in &left_behind {
+                    telemetry::journal_unpublished(sentence);
+                }
                 for (shard, key) in keys.into_iter().enumerate() {
                     let dial = Dial::new(redis, &key, &settings.consumer_groups)?;
                     let (watch, task) =
@@ -178,7 +185,7 @@ impl Publisher {
                         Left::default()
                     });
                     let lane = Arc::new(Lane::new(key, settings.trim));
-                    let journal = of_shard(journal, shard, shards);
+                    let journal = layout::of_shard(journal, shard, shards);
                     let keeper = Keeper::open(&journal, Keep::Unpublished)?;
                     let owner = RedisLane::new(
                         Arc::clone(&lane),
@@ -206,6 +213,7 @@ impl Publisher {
             watches: watches.into(),
             format: settings.format,
             adapter,
+            left_behind,
         })
     }
 
@@ -243,6 +251,11 @@ impl Publisher {
     /// `redis_streams` or `journal`.
     pub fn adapter(&self) -> &'static str {
         self.adapter
+    }
+
+    /// What is in the journal that no lane publishes, in sentences.
+    pub fn left_behind(&self) -> &[String] {
+        &self.left_behind
     }
 
     pub fn health(&self) -> Health {
@@ -334,17 +347,6 @@ impl Left {
             all.died |= left.died;
         }
         all
-    }
-}
-
-/// Each shard has a journal of its own.
-fn of_shard(journal: &journal::Settings, shard: usize, shards: usize) -> journal::Settings {
-    if shards == 1 {
-        return journal.clone();
-    }
-    journal::Settings {
-        dir: journal.dir.join(format!("shard-{shard}-of-{shards}")),
-        max_bytes: (journal.max_bytes / shards as u64).max(journal::MAX_BYTES_MIN),
     }
 }
 
