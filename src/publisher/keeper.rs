@@ -111,7 +111,8 @@ pub(super) enum Failure {
     Lost,
 }
 
-fn describe(error: &impl std::error::Error) -> String {
+/// With the system's own words.
+pub(super) fn describe(error: &impl std::error::Error) -> String {
     match error.source() {
         Some(cause) => format!("{error} ({cause})"),
         None => error.to_string(),

@@ -275,6 +275,7 @@ impl Publisher {
                 lane.status.caveat(),
                 lane.status.problem(),
                 journal.problem.clone(),
+                journal.unreadable.clone(),
                 backlog,
             ];
             for problem in told.into_iter().flatten() {
