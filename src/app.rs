@@ -67,6 +67,7 @@ impl App {
         }
         let (mut lanes, give_up) = (JoinSet::new(), CancellationToken::new());
         let publisher = Publisher::start(&config.publisher, &config.journal, &mut lanes, &give_up)?;
+        problems.extend_from_slice(publisher.left_behind());
         let shutdown = Shutdown::default();
         let health = Health::new(shutdown.draining.clone(), problems);
         let connections = Arc::new(connection::Shared {
@@ -167,15 +168,7 @@ impl App {
 
     async fn flush(&mut self) -> Left {
         let (lanes, give_up) = (&mut self.lanes, &self.give_up);
-        let all = async {
-            let mut all = Left::default();
-            while let Some(lane) = lanes.join_next().await {
-                let left = lane.unwrap_or_default();
-                all.lost += left.lost;
-                all.journaled += left.journaled;
-            }
-            all
-        };
+        let all = Left::of_all(lanes);
         tokio::pin!(all);
         if let Ok(left) = timeout(FLUSH_WITHIN, &mut all).await {
             return left;

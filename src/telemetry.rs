@@ -344,6 +344,10 @@ pub(crate) fn record_too_large(error: &str) {
     error!(error, "A record was lost");
 }
 
+pub(crate) fn journal_unpublished(detail: &str) {
+    error!(detail, "What is in the journal is not published");
+}
+
 pub(crate) fn journal_notice(text: &str) {
     warn!(detail = text, "Journal");
 }
@@ -375,6 +379,13 @@ pub fn left_in_journal(frames: u64, dir: &Path) {
         frames,
         publish_with = format!("rtaa-ingest replay --journal {dir}"),
         "Frames are left in the journal; the next start publishes them, or do it now"
+    );
+}
+
+pub fn lane_died(error: &str) {
+    error!(
+        error,
+        "A part of the publisher has died; what it had in memory is lost"
     );
 }
 

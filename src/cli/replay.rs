@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cli::{UsageError, source},
     journal,
-    publisher::{Destination, Publisher},
+    publisher::{Destination, Left, Publisher},
     secret::Secret,
     shutdown::Signals,
 };
@@ -72,10 +72,14 @@ async fn replay(args: Args) -> anyhow::Result<ExitCode> {
     };
     publisher.close();
     give_up.cancel();
-    let mut left = 0;
-    while let Some(lane) = owners.join_next().await {
-        left += lane.unwrap_or_default().journaled;
-    }
+    let left = Left::of_all(&mut owners).await;
+    let outcome = outcome.and_then(|frames| {
+        if left.died {
+            return Err("a part of the program has died; see the log".to_owned());
+        }
+        Ok(frames)
+    });
+    let left = left.journaled;
     match outcome {
         Ok(frames) => {
             let dir = args.journal.display();

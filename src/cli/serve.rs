@@ -56,6 +56,8 @@ async fn serve(mut prepared: Prepared) -> anyhow::Result<ExitCode> {
     }
     if left.lost > 0 {
         telemetry::undelivered(left.lost, &destination);
+    }
+    if left.lost > 0 || left.died {
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)

@@ -171,6 +171,9 @@ impl Config {
         }
         let publisher = publishing::publisher(reader);
         let journal = sections::journal(reader);
+        if let (Ok(connection), Ok(journal)) = (&connection, &journal) {
+            sections::check_room(reader, connection.max_message_bytes, journal.max_bytes)?;
+        }
         let telemetry = sections::telemetry(reader, unset_format);
         let default_tenant = reader.required("DEFAULT_TENANT", forms::name);
         let target_rate = reader.whole("AUDIO_TARGET_RATE").map(NonZeroU32::new);
@@ -333,5 +336,20 @@ pub(crate) mod tests {
         assert_eq!(changed, [("AUDIO_FRAME_MS", false), ("OPS_TOKEN", true)]);
         let pending: Vec<_> = now.pending_set().collect();
         assert_eq!(pending, ["AUDIO_FRAME_MS", "OPS_TOKEN"]);
+    }
+
+    #[test]
+    fn the_journal_has_room_for_the_largest_message() {
+        let settings = |journal, message| {
+            with(&[
+                ("JOURNAL_MAX_BYTES", journal),
+                ("MAX_MESSAGE_BYTES", message),
+            ])
+        };
+        assert!(settings("1048576", "262144").is_ok());
+        let error = settings("1048576", "262145").unwrap_err().to_string();
+        for word in ["JOURNAL_MAX_BYTES", "MAX_MESSAGE_BYTES", "1048580"] {
+            assert!(error.contains(word), "{error}");
+        }
     }
 }

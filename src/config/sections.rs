@@ -100,6 +100,21 @@ pub(super) fn journal(reader: &mut Reader) -> Result<journal::Settings, Noted> {
     })
 }
 
+/// The largest message becomes a record of 8/3 its size: companded audio doubles, and base64 adds a third.
+pub(super) fn check_room(
+    reader: &mut Reader,
+    max_message_bytes: usize,
+    max_bytes: u64,
+) -> Result<(), Noted> {
+    let needed = max_message_bytes as u64 * 4;
+    if max_bytes >= needed {
+        return Ok(());
+    }
+    let wrong = format!("too little for one message of MAX_MESSAGE_BYTES={max_message_bytes}");
+    let accepted = format!("at least {needed}, or a smaller MAX_MESSAGE_BYTES");
+    Err(reader.conflict("JOURNAL_MAX_BYTES", wrong, accepted))
+}
+
 pub(super) fn telemetry(
     reader: &mut Reader,
     unset: LogFormat,

@@ -28,7 +28,9 @@ pub enum AppendError {
         "the journal has reached JOURNAL_MAX_BYTES ({max_bytes}): raise it, or bring Redis back"
     )]
     Full { max_bytes: u64 },
-    #[error("a record of {bytes} bytes is larger than the {limit} that are allowed")]
+    #[error(
+        "a record of {bytes} bytes is larger than the {limit} that the journal takes: lower MAX_MESSAGE_BYTES, or raise JOURNAL_MAX_BYTES"
+    )]
     TooLarge { bytes: u64, limit: u64 },
     /// The memory for unsynced records is full, and making it free did not work.
     #[error(transparent)]

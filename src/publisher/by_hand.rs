@@ -27,6 +27,7 @@ impl ByHand {
             watches: Arc::new([]),
             format: FrameFormat::Json,
             adapter: "by hand",
+            left_behind: Vec::new(),
         };
         let far_end = Self {
             lane,

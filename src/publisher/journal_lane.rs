@@ -56,19 +56,19 @@ impl JournalLane {
     }
 
     fn take(&mut self, kept: Kept) {
-        let Kept { batch, failure, .. } = kept;
+        let problem = kept.problem();
+        let batch = kept.batch;
         for (index, entry) in batch.entries.iter().enumerate() {
             entry.what.confirm(batch.fields(index).len());
         }
         self.lane.confirm_bytes(batch.command_bytes());
         self.lane.spare(batch);
         self.lane.status.set_journal(&self.keeper.account);
-        match failure {
+        match problem {
             None => {
                 self.lane.status.set_up();
             }
-            Some(failure) => {
-                let problem = failure.describe();
+            Some(problem) => {
                 if self.lane.status.set_down(problem.clone()) {
                     telemetry::journal_failed(&problem);
                 }

@@ -4,7 +4,10 @@
 //! what follows from it, is the owner's. Invariant: a record that was handed over is either told to be safe, once, or
 //! still here, in order.
 
-use std::path::PathBuf;
+use std::{
+    panic::{self, AssertUnwindSafe},
+    path::PathBuf,
+};
 
 use tokio::task::JoinHandle;
 
@@ -25,13 +28,15 @@ pub(super) struct Keeper {
     hand: Hand,
     /// What could not be written yet.
     left: Batch,
+    keep: Keep,
     pub(super) account: Account,
 }
 
 #[derive(Debug)]
 enum Hand {
     Idle(Box<Writer>),
-    Busy(JoinHandle<(Box<Writer>, Work, Outcome)>),
+    /// No writer comes back from a panic; the batch always does.
+    Busy(JoinHandle<(Option<Box<Writer>>, Batch, Outcome)>),
     /// The thread that had the writer is gone.
     Lost,
 }
@@ -69,6 +74,7 @@ struct Outcome {
     positions: Vec<Position>,
     synced: Position,
     failure: Option<Failure>,
+    unnoted: Option<ReleaseError>,
 }
 
 /// What a turn of the writer came to.
@@ -78,6 +84,20 @@ pub(super) struct Kept {
     pub(super) batch: Batch,
     pub(super) positions: Vec<Position>,
     pub(super) failure: Option<Failure>,
+    /// Why the release was not noted, or not carried out.
+    pub(super) unnoted: Option<ReleaseError>,
+}
+
+impl Kept {
+    /// All that went wrong, with the system's own words.
+    pub(super) fn problem(&self) -> Option<String> {
+        let written = self.failure.as_ref().map(describe);
+        let noted = self.unnoted.as_ref().map(describe);
+        match (written, noted) {
+            (Some(written), Some(noted)) => Some(format!("{written}; {noted}")),
+            (written, noted) => written.or(noted),
+        }
+    }
 }
 
 /// Why not all was written. Nothing is lost by it.
@@ -87,19 +107,15 @@ pub(super) enum Failure {
     Append(#[from] AppendError),
     #[error(transparent)]
     Sync(#[from] SyncError),
-    #[error(transparent)]
-    Release(#[from] ReleaseError),
     #[error("the thread that writes the journal has died: restart the service")]
     Lost,
 }
 
-impl Failure {
-    /// With the system's own words.
-    pub(super) fn describe(&self) -> String {
-        match std::error::Error::source(self) {
-            Some(cause) => format!("{self} ({cause})"),
-            None => self.to_string(),
-        }
+/// With the system's own words.
+pub(super) fn describe(error: &impl std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error} ({cause})"),
+        None => error.to_string(),
     }
 }
 
@@ -118,6 +134,7 @@ impl Keeper {
         Ok(Self {
             hand: Hand::Idle(Box::new(writer)),
             left: Batch::default(),
+            keep,
             account,
         })
     }
@@ -147,10 +164,11 @@ impl Keeper {
             batch: all,
             release,
         };
+        let keep = self.keep;
         self.hand = match std::mem::replace(&mut self.hand, Hand::Lost) {
-            Hand::Idle(writer) => {
-                Hand::Busy(tokio::task::spawn_blocking(move || turn(writer, work)))
-            }
+            Hand::Idle(writer) => Hand::Busy(tokio::task::spawn_blocking(move || {
+                guarded_turn(writer, work, keep)
+            })),
             other => {
                 self.left = work.batch;
                 other
@@ -166,17 +184,16 @@ impl Keeper {
         let Hand::Busy(thread) = &mut self.hand else {
             return std::future::pending().await;
         };
-        let Ok((writer, work, outcome)) = thread.await else {
-            self.hand = Hand::Lost;
-            return Kept {
-                batch: Batch::default(),
-                positions: Vec::new(),
-                failure: Some(Failure::Lost),
-            };
+        // It can only fail while the runtime is being shut down.
+        let (writer, batch, outcome) = thread.await.unwrap_or_default();
+        self.hand = match writer {
+            Some(writer) => {
+                self.account.read(&writer);
+                Hand::Idle(writer)
+            }
+            None => Hand::Lost,
         };
-        self.account.read(&writer);
-        self.hand = Hand::Idle(writer);
-        self.sort(work.batch, outcome)
+        self.sort(batch, outcome)
     }
 
     /// Parts what is safe from what is left.
@@ -185,12 +202,14 @@ impl Keeper {
             positions,
             synced,
             failure,
+            unnoted,
         } = outcome;
         if failure.is_none() {
             return Kept {
                 batch,
                 positions,
                 failure,
+                unnoted,
             };
         }
         let (mut kept, mut numbers) = (Batch::default(), Vec::new());
@@ -207,6 +226,7 @@ impl Keeper {
             batch: kept,
             positions: numbers,
             failure,
+            unnoted,
         }
     }
 
@@ -224,14 +244,35 @@ impl Account {
     }
 }
 
-/// What the blocking thread does. What could not be made safe will be handed over again, so the writer forgets it.
-fn turn(mut writer: Box<Writer>, mut work: Work) -> (Box<Writer>, Work, Outcome) {
+/// What the blocking thread does. Should the writer panic, its records are still here.
+fn guarded_turn(
+    mut writer: Box<Writer>,
+    Work { batch, release }: Work,
+    keep: Keep,
+) -> (Option<Box<Writer>>, Batch, Outcome) {
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+        turn(&mut writer, &batch, release, keep)
+    }));
+    match outcome {
+        Ok(outcome) => (Some(writer), batch, outcome),
+        Err(_panic) => {
+            let failure = Some(Failure::Lost);
+            let outcome = Outcome {
+                failure,
+                ..Outcome::default()
+            };
+            (None, batch, outcome)
+        }
+    }
+}
+
+/// One turn. What could not be made safe will be handed over again, so the writer forgets it.
+fn turn(writer: &mut Writer, batch: &Batch, release: Option<Release>, keep: Keep) -> Outcome {
     let mut outcome = Outcome::default();
-    let released = match work.release.take() {
-        Some(Release { through, note }) => writer.release(through, &note).map_err(Failure::from),
-        None => Ok(()),
-    };
-    let written = append(&mut writer, &work.batch, &mut outcome.positions);
+    if let Some(Release { through, note }) = release {
+        outcome.unnoted = writer.release(through, &note).err();
+    }
+    let written = append(writer, batch, keep, &mut outcome.positions);
     let synced = writer.sync();
     if let Ok(removed) = &synced
         && removed.records > 0
@@ -241,15 +282,15 @@ fn turn(mut writer: Box<Writer>, mut work: Work) -> (Box<Writer>, Work, Outcome)
     if written.is_err() || synced.is_err() {
         writer.forget_unsynced();
     }
-    let written = written.and(synced.map(|_| ()).map_err(Failure::from));
-    outcome.failure = written.and(released).err();
+    outcome.failure = written.and(synced.map(|_| ()).map_err(Failure::from)).err();
     outcome.synced = writer.synced();
-    (writer, work, outcome)
+    outcome
 }
 
 fn append(
     writer: &mut Writer,
     batch: &Batch,
+    keep: Keep,
     positions: &mut Vec<Position>,
 ) -> Result<(), Failure> {
     let at_ms = clock::epoch_ms();
@@ -276,7 +317,8 @@ fn append(
                 fields,
             }) {
                 Ok(position) => position,
-                Err(error @ AppendError::TooLarge { .. }) => {
+                // On its way to Redis it waits in memory, and what comes behind it with it: none of it is safe.
+                Err(error @ AppendError::TooLarge { .. }) if keep == Keep::Newest => {
                     telemetry::record_too_large(&error.to_string());
                     NOWHERE
                 }

@@ -15,6 +15,7 @@ pub mod groups;
 mod journal_lane;
 mod keeper;
 mod lane;
+mod layout;
 pub(crate) mod link;
 mod outlet;
 pub mod progress;
@@ -43,6 +44,7 @@ use crate::{
     journal::{self, Keep, error::OpenError},
     record::{Kind, frame::FrameFormat},
     secret::Secret,
+    telemetry,
 };
 
 /// Where frames go and how.
@@ -111,6 +113,8 @@ pub struct Publisher {
     watches: Arc<[Arc<Watch>]>,
     format: FrameFormat,
     adapter: &'static str,
+    /// What is in the journal that no lane publishes, in sentences.
+    left_behind: Vec<String>,
 }
 
 /// What a lane leaves behind when it ends.
@@ -120,6 +124,8 @@ pub struct Left {
     pub lost: usize,
     /// Frames in the journal that are not in Redis yet.
     pub journaled: u64,
+    /// A lane has died: what it had in memory is nowhere, and nobody knows how much that was.
+    pub died: bool,
 }
 
 /// Health of all lanes together.
@@ -160,11 +166,15 @@ impl Publisher {
         give_up: &CancellationToken,
     ) -> Result<Self, StartError> {
         let keys = settings.frame_keys();
-        let mut watches = Vec::new();
+        let (mut watches, mut left_behind) = (Vec::new(), Vec::new());
         let (lanes, adapter) = match &settings.destination {
             Destination::Redis(redis) => {
                 let mut lanes = Vec::with_capacity(keys.len());
                 let shards = keys.len();
+                left_behind = layout::left_behind(&journal.dir, shards);
+                for sentence in &left_behind {
+                    telemetry::journal_unpublished(sentence);
+                }
                 for (shard, key) in keys.into_iter().enumerate() {
                     let dial = Dial::new(redis, &key, &settings.consumer_groups)?;
                     let (watch, task) =
@@ -175,7 +185,7 @@ impl Publisher {
                         Left::default()
                     });
                     let lane = Arc::new(Lane::new(key, settings.trim));
-                    let journal = of_shard(journal, shard, shards);
+                    let journal = layout::of_shard(journal, shard, shards);
                     let keeper = Keeper::open(&journal, Keep::Unpublished)?;
                     let owner = RedisLane::new(
                         Arc::clone(&lane),
@@ -203,6 +213,7 @@ impl Publisher {
             watches: watches.into(),
             format: settings.format,
             adapter,
+            left_behind,
         })
     }
 
@@ -242,6 +253,11 @@ impl Publisher {
         self.adapter
     }
 
+    /// What is in the journal that no lane publishes, in sentences.
+    pub fn left_behind(&self) -> &[String] {
+        &self.left_behind
+    }
+
     pub fn health(&self) -> Health {
         let mut health = Health {
             up: self.lanes.iter().all(|lane| lane.status.is_up()),
@@ -259,6 +275,7 @@ impl Publisher {
                 lane.status.caveat(),
                 lane.status.problem(),
                 journal.problem.clone(),
+                journal.unreadable.clone(),
                 backlog,
             ];
             for problem in told.into_iter().flatten() {
@@ -310,18 +327,40 @@ impl Left {
         let records = batch.entries.iter().filter(|entry| is_record(&entry.what));
         Self {
             lost: records.count(),
-            journaled: 0,
+            ..Self::default()
         }
+    }
+
+    /// What the owners leave behind; returns when all have ended.
+    pub async fn of_all(owners: &mut JoinSet<Self>) -> Self {
+        let mut all = Self::default();
+        while let Some(left) = owners.join_next().await {
+            let left = left.unwrap_or_else(|error| {
+                telemetry::lane_died(&error.to_string());
+                let died = true;
+                Self {
+                    died,
+                    ..Self::default()
+                }
+            });
+            all.lost += left.lost;
+            all.journaled += left.journaled;
+            all.died |= left.died;
+        }
+        all
     }
 }
 
-/// Each shard has a journal of its own.
-fn of_shard(journal: &journal::Settings, shard: usize, shards: usize) -> journal::Settings {
-    if shards == 1 {
-        return journal.clone();
-    }
-    journal::Settings {
-        dir: journal.dir.join(format!("shard-{shard}-of-{shards}")),
-        max_bytes: (journal.max_bytes / shards as u64).max(journal::MAX_BYTES_MIN),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_lane_that_died_is_told_of() {
+        let mut owners = JoinSet::new();
+        owners.spawn(async { Left::default() });
+        owners.spawn(async { panic!("on purpose") });
+        let left = Left::of_all(&mut owners).await;
+        assert!(left.died && left != Left::default());
     }
 }

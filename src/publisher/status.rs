@@ -23,6 +23,10 @@ pub(super) struct JournalStatus {
     pub(super) max_bytes: u64,
     /// Why it cannot be written.
     pub(super) problem: Option<String>,
+    /// Why it cannot be read.
+    pub(super) unreadable: Option<String>,
+    /// How often in a row reading has failed.
+    pub(super) failed_reads: u32,
     /// Frames in it that are on their way to Redis.
     pub(super) backlog: u64,
     /// As many as there were at once.
@@ -92,9 +96,27 @@ impl Status {
         news
     }
 
+    /// Reading has worked, or failed for this reason. Once may be chance. Tells what is to be said now.
+    pub(super) fn set_read(&self, failure: Option<String>) -> Option<String> {
+        let mut journal = self.journal.lock();
+        let Some(failure) = failure else {
+            (journal.failed_reads, journal.unreadable) = (0, None);
+            return None;
+        };
+        journal.failed_reads = journal.failed_reads.saturating_add(1);
+        if journal.failed_reads < FAILED_READS {
+            return None;
+        }
+        let news = journal.unreadable.replace(failure.clone()).as_ref() != Some(&failure);
+        news.then_some(failure)
+    }
+
     pub(super) fn set_backlog(&self, frames: u64, caught_up: bool, load: u64) {
         let mut journal = self.journal.lock();
         (journal.backlog, journal.caught_up, journal.load) = (frames, caught_up, load);
         journal.backlog_most = journal.backlog_most.max(frames);
     }
 }
+
+/// Every half second one.
+const FAILED_READS: u32 = 3;

@@ -276,3 +276,39 @@ async fn a_journal_is_published_by_hand() {
     assert_eq!(outcome.code, Some(1));
     assert!(outcome.stderr.contains("JOURNAL_DIR"), "{outcome:?}");
 }
+
+// 5.6: with another number of shards what was acked stands in directories of its own: it is said, and can be published.
+#[tokio::test]
+async fn what_another_number_of_shards_has_left_is_named() {
+    let mut redis = Redis::start().await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut service = over(&redis, dir.path()).start().await;
+    let mut socket = custom(&service).await;
+    begin_simple(&mut socket, "orphan").await;
+    redis.kill().await;
+    send(&mut socket, 1..=20).await;
+    acked(&mut socket, 20).await;
+    service.signal(Signal::KILL);
+    service.exit().await;
+    redis.revive().await;
+    let two = over(&redis, dir.path()).env("AUDIO_STREAM_SHARDS", "2");
+    let service = two.start().await;
+    let problems = service.health().await["problems"].to_string();
+    assert!(
+        problems.contains("AUDIO_STREAM_SHARDS=1 rtaa-ingest replay"),
+        "{problems}"
+    );
+    assert!(
+        service
+            .lines()
+            .iter()
+            .any(|line| line.contains("not published") && line.contains("AUDIO_STREAM_SHARDS=1"))
+    );
+    let path = dir.path().display().to_string();
+    let url = redis.url();
+    let args = ["replay", "--journal", &path, "--redis", &url];
+    let one = [("AUDIO_STREAM_SHARDS", "1")];
+    let outcome = run(dir.path(), &one, &args, PATIENCE).await;
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert_run(&redis.frames_of("orphan").await, 1, 1, 20);
+}

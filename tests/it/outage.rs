@@ -223,3 +223,52 @@ async fn a_wrong_password_is_named_but_not_shown() {
             .all(|line| !line.contains("wrong-hunter2"))
     );
 }
+
+// 5.3, 5.7: the ends of calls are refused, and there is an outage besides: audio goes on, the key is named, and no end is
+// forgotten or repeated.
+#[tokio::test]
+async fn refused_ends_do_not_hold_up_audio() {
+    let redis = Redis::start().await;
+    redis
+        .tell::<String>(&["SET", "call_end", "not a stream"])
+        .await;
+    let rig = Rig::over(redis, &[("SUPPORT_EXOTEL", "true")]).await;
+    let mut talks = rig.exotel().await;
+    begin(&mut talks, "talks", 10).await;
+    let calls: Vec<_> = (0..40).map(|n| format!("short-{n}")).collect();
+    for call in &calls {
+        let mut socket = rig.exotel().await;
+        begin(&mut socket, call, 2).await;
+        socket.json(&stop(call)).await;
+    }
+    until("the key to be named", async || {
+        let problems = rig.service.health().await["problems"].to_string();
+        problems.contains("call_end").then_some(())
+    })
+    .await;
+    rig.redis.freeze();
+    speak(&mut talks, 11, 60).await;
+    until("the outage to be noticed", async || {
+        let problems = rig.service.health().await["problems"].to_string();
+        (!problems.contains("call_end")).then_some(())
+    })
+    .await;
+    speak(&mut talks, 61, 90).await;
+    rig.redis.thaw();
+    rig.redis.wait_for_frames("talks", 90).await;
+    speak(&mut talks, 91, 120).await;
+    assert_run(&rig.redis.wait_for_frames("talks", 120).await, 1, 1, 120);
+    rig.redis.tell::<u64>(&["DEL", "call_end"]).await;
+    talks.json(&stop("talks")).await;
+    for call in &calls {
+        rig.redis.wait_for_end(call).await;
+        assert_eq!(rig.redis.frames_of(call).await.len(), 2, "{call}");
+    }
+    assert_proves(
+        &rig.redis.wait_for_end("talks").await,
+        &rig.redis.frames_of("talks").await,
+    );
+    for call in &calls {
+        assert_eq!(rig.redis.ends_of(call).await.len(), 1, "{call}");
+    }
+}

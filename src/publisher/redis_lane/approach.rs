@@ -100,7 +100,7 @@ pub(super) async fn approach(
             continue;
         };
         let must_see = !matches!(footing.doubt, Doubt::Nothing | Doubt::Behind(_));
-        let newest = newest(&mut link, key, must_see).await?;
+        let newest = newest(&mut link, kind, key, must_see).await?;
         marks.advance(kind, newest);
         if must_see {
             let after = footing.marks.of(kind).unwrap_or_default();
@@ -121,7 +121,7 @@ pub(super) async fn approach(
 }
 
 /// The newest entry of a stream. Where it `must` be seen, only the rights to see it may be missing.
-async fn newest(link: &mut Link, key: &str, must: bool) -> Result<EntryId, LinkError> {
+async fn newest(link: &mut Link, kind: Kind, key: &str, must: bool) -> Result<EntryId, LinkError> {
     let last = cmd("XREVRANGE")
         .arg(key)
         .arg("+")
@@ -134,6 +134,8 @@ async fn newest(link: &mut Link, key: &str, must: bool) -> Result<EntryId, LinkE
         let error = reply::words(error);
         match Class::of(&error) {
             Class::Denied | Class::UnknownCommand => {}
+            // None of ours is in it, and audio does not wait for its being mended.
+            Class::WrongType if kind != Kind::Frame => {}
             // It is loading: what it holds cannot be seen yet, and it would refuse one command and take the next.
             Class::Busy => return Err(LinkError::Refused { step: LOOK, error }),
             _ if must => return Err(LinkError::Refused { step: LOOK, error }),

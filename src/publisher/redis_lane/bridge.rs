@@ -28,7 +28,6 @@ use crate::{
         fence::{Doubt, Footing},
         keeper::{Keeper, Kept, Release},
     },
-    record::Kind,
 };
 
 /// The journal's side of a lane to Redis.
@@ -47,13 +46,13 @@ pub(super) struct Bridge {
     /// Records for the journal that the keeper does not have yet.
     pub(super) waiting: Batch,
     pub(super) replay: Option<Replay>,
-    /// Published before an older record of the same call.
-    pub(super) early: Vec<(u64, Kind, Position)>,
     pub(super) inherited: Inherited,
     /// The connection that the journal knows of, and the one that is being noted.
     noted: u64,
     noting: Option<u64>,
     pub(super) note_due: bool,
+    /// When a note that was not taken, as on a full disk, is tried again.
+    note_again: Option<Instant>,
     noted_at: Instant,
     /// When the keeper may try again what it could not write.
     retry_at: Instant,
@@ -91,7 +90,6 @@ impl Bridge {
             detour: HashSet::new(),
             waiting: Batch::default(),
             replay: None,
-            early: Vec::new(),
             inherited: Inherited {
                 is_doubtful: is_open && note.is_some(),
                 note,
@@ -101,6 +99,7 @@ impl Bridge {
             noted: 0,
             noting: None,
             note_due: false,
+            note_again: None,
             noted_at: now,
             retry_at: now,
             read_at: now,
@@ -291,7 +290,7 @@ impl Bridge {
             std::mem::take(&mut self.waiting)
         };
         let release = self.is_note_due(now).then(|| {
-            self.note_due = false;
+            (self.note_due, self.note_again) = (false, None);
             self.noted_at = now;
             self.noting = Some(connection);
             Release {
@@ -300,13 +299,18 @@ impl Bridge {
             }
         });
         self.keeper.begin(batch, release);
+        if !self.keeper.is_busy() {
+            // There is no writer any more, and nothing will come of it.
+            self.noted = self.noting.take().unwrap_or(self.noted);
+        }
     }
 
     fn is_note_due(&self, now: Instant) -> bool {
         let behind = self.keeper.account.released < self.backlog.through();
         let again = behind && now.duration_since(self.noted_at) >= NOTE_EVERY;
         // Before the survey is done, what the earlier process noted is still all that is known.
-        (self.note_due || again) && !self.inherited.is_unknown()
+        let failed = self.note_again.is_some_and(|at| at <= now);
+        (self.note_due || again || failed) && !self.inherited.is_unknown()
     }
 
     /// Enters what the keeper has made safe. What was on its way to Redis is given back, for the owner to keep.
@@ -333,7 +337,9 @@ impl Bridge {
             }
         }
         if let Some(connection) = self.noting.take() {
+            // Also where the journal could not note it: a full disk must not keep back what is on it.
             self.noted = connection;
+            self.note_again = kept.unnoted.is_some().then(|| now + NOTE_EVERY);
         }
         if self.keeper.is_stuck() {
             self.retry_at = now + RETRY_AFTER;

@@ -1,9 +1,14 @@
 //! How the backlog is caught up with: read in passes, sent in pieces, until nothing of it is left.
 //!
 //! Live calls first; when they have caught up, the bridge closes for them, and those that have ended follow beside
-//! them. Invariant: a pass begins only when nothing of the backlog is on its way to Redis.
+//! them. A record that is refused and is no frame is sent again and again, and nothing waits for it. Invariant: a pass
+//! begins and ends only when nothing of the backlog is on its way to Redis, and no frame waits to be sent again.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -32,24 +37,21 @@ pub(super) struct Caught {
 impl Bridge {
     /// These records are in Redis. Those of `again` are not, and may be older.
     pub(super) fn take_published(&mut self, published: Vec<(u64, Kind, Position)>, again: &Batch) {
-        if published.is_empty() && self.early.is_empty() {
+        if published.is_empty() {
             return;
         }
-        let mut blocked: HashMap<u64, Position> = HashMap::new();
-        for entry in &again.entries {
-            if let What::Journaled { call, position, .. } = entry.what {
-                let oldest = blocked.entry(call).or_insert(position);
-                *oldest = position.min(*oldest);
+        let mut newest: HashMap<u64, Position> = HashMap::new();
+        for (call, _, position) in &published {
+            let newest = newest.entry(*call).or_insert(*position);
+            *newest = (*newest).max(*position);
+        }
+        for (call, position) in journaled(again) {
+            if newest.get(&call).is_some_and(|newest| position < *newest) {
+                self.backlog.set_aside(position);
             }
         }
-        let mut all = std::mem::take(&mut self.early);
-        all.extend(published);
-        for (call, kind, position) in all {
-            if blocked.get(&call).is_some_and(|oldest| *oldest < position) {
-                self.early.push((call, kind, position));
-            } else {
-                self.backlog.published(call, kind, position);
-            }
+        for (call, kind, position) in published {
+            self.backlog.published(call, kind, position);
         }
     }
 
@@ -73,28 +75,29 @@ impl Bridge {
     }
 
     /// Goes on with the backlog, as far as that can be done without Redis: begins a pass, has the next piece read,
-    /// ends the pass. `at_rest` tells that nothing is on its way to Redis or waits to be sent again.
+    /// ends the pass. `again` was refused; no frame is among it.
     pub(super) fn go_on(
         &mut self,
         lane: &Arc<Lane>,
-        at_rest: bool,
+        again: &Batch,
         allowance: u64,
         now: Instant,
     ) -> Result<Option<Caught>, ReadError> {
         if self.inherited.is_unknown() || self.handing_over {
             return Ok(None);
         }
-        let at_rest = at_rest && self.early.is_empty();
         let synced = self.keeper.account.synced;
         let Some(replay) = &mut self.replay else {
-            if !at_rest || now < self.read_at {
+            if now < self.read_at {
                 return Ok(None);
             }
-            if self.backlog.is_empty() {
+            if !self.backlog.has_more_than(journaled(again).count()) {
                 let caught = self.is_open && !self.keeper.is_busy();
-                return Ok(caught.then(|| self.arrive()));
+                return Ok(caught.then(|| self.arrive(again)));
             }
-            let pass = self.backlog.pass(|call| lane.is_live(call));
+            let pass = self
+                .backlog
+                .pass(positions(again), |call| lane.is_live(call));
             let arrived = &self.inherited.arrived;
             let begun = Replay::begin(&self.keeper.account.dir, pass, lane, arrived);
             self.replay = Some(begun.inspect_err(|_| self.read_at = now + RETRY_AFTER)?);
@@ -105,10 +108,9 @@ impl Bridge {
                 return Ok(None);
             }
             if piece.at_end && replay.until() == synced {
-                // Where a record is refused, nobody knows for how long: the others are not to wait for it.
-                self.held = at_rest.then(|| self.held.unwrap_or(now));
-                let caught = at_rest && !self.keeper.is_busy();
-                return Ok(caught.then(|| self.arrive()));
+                self.held.get_or_insert(now);
+                let caught = !self.keeper.is_busy();
+                return Ok(caught.then(|| self.arrive(again)));
             }
             replay.take();
         }
@@ -120,11 +122,11 @@ impl Bridge {
         Ok(None)
     }
 
-    /// All that this pass was for is in Redis.
-    fn arrive(&mut self) -> Caught {
+    /// All that this pass was for is in Redis, but for what is refused.
+    fn arrive(&mut self, again: &Batch) -> Caught {
         if let Some(replay) = self.replay.take() {
             let through = replay.until();
-            self.backlog.passed(&replay.pass, through);
+            self.backlog.passed(&replay.pass, through, positions(again));
         }
         self.detour = self.backlog.calls().collect();
         // What could not be written, or was held back, comes behind all that was.
@@ -142,6 +144,18 @@ impl Bridge {
         self.replay = None;
         self.read_at = now + RETRY_AFTER;
     }
+}
+
+/// The records of the journal that are among these, with their calls.
+fn journaled(batch: &Batch) -> impl Iterator<Item = (u64, Position)> {
+    batch.entries.iter().filter_map(|entry| match entry.what {
+        What::Journaled { call, position, .. } => Some((call, position)),
+        _ => None,
+    })
+}
+
+fn positions(batch: &Batch) -> BTreeSet<Position> {
+    journaled(batch).map(|(_, position)| position).collect()
 }
 
 /// 4 ms of Redis's time: live calls that go the direct way beside it hardly notice.

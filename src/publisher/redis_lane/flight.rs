@@ -32,7 +32,7 @@ pub(super) struct Flight {
     taken: Vec<bool>,
     /// The newest entries of it. They say that all before them is known, so they wait for the flight to be sorted.
     marks: Marks,
-    refusal: Option<String>,
+    refusal: Option<Refusal>,
     frame_refused: bool,
 }
 
@@ -45,6 +45,13 @@ enum Stage {
     /// The outcome of this command.
     Outcome(usize),
     Over,
+}
+
+/// Why a command was refused, in Redis's own words; of which kind it was, if it was a record.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    pub(super) error: String,
+    pub(super) kind: Option<Kind>,
 }
 
 /// What a reply tells.
@@ -143,9 +150,9 @@ impl Flight {
             .any(|entry| entry.what.kind().is_some())
     }
 
-    /// Why commands were refused, in Redis's own words.
-    pub(super) fn refusal(&self) -> Option<&str> {
-        self.refusal.as_deref()
+    /// Why commands were refused: the first of them.
+    pub(super) fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_ref()
     }
 
     /// Whether a frame was refused: those behind it may be taken, but are not to be called durable before it is.
@@ -175,10 +182,17 @@ impl Flight {
 
     fn apply(&mut self, reply: Reply) -> Answer {
         if let Reply::Error(error) = &reply {
-            self.refusal.get_or_insert_with(|| error.clone());
-            if let Stage::Queued(command) | Stage::Outcome(command) = self.stage {
-                self.frame_refused |= self.what(command).and_then(What::kind) == Some(Kind::Frame);
-            }
+            let kind = match self.stage {
+                Stage::Queued(command) | Stage::Outcome(command) => {
+                    self.what(command).and_then(What::kind)
+                }
+                _ => None,
+            };
+            self.frame_refused |= kind == Some(Kind::Frame);
+            self.refusal.get_or_insert_with(|| Refusal {
+                error: error.clone(),
+                kind,
+            });
         }
         match self.stage {
             Stage::Multi => self.stage = Stage::Queued(0),

@@ -16,6 +16,7 @@ use crate::{
         Left,
         batch::{Batch, What},
         fence::Doubt,
+        keeper::describe as describe_failure,
         link::{Link, LinkError, jittered},
     },
     record::Kind,
@@ -109,6 +110,7 @@ impl RedisLane {
             }
             let batch = self.bridge.call_off();
             self.again.extend(batch);
+            self.lane.set_full(false);
         }
         let Some((marks, mut arrived)) = self.unsettled.take() else {
             return;
@@ -216,11 +218,11 @@ impl RedisLane {
         if !self.bridge.has_business() {
             return false;
         }
-        let at_rest = self.again.is_empty();
         let allowance = self.throttle.allowance();
-        match self.bridge.go_on(&self.lane, at_rest, allowance, now) {
+        match self.bridge.go_on(&self.lane, &self.again, allowance, now) {
             Ok(None) => {}
             Ok(Some(caught)) => {
+                self.lane.set_full(self.bridge.keeper.is_stuck());
                 if !self.bridge.has_business() {
                     self.throttle.end();
                 }
@@ -235,7 +237,7 @@ impl RedisLane {
                 self.begin(caught.direct, now);
                 return true;
             }
-            Err(error) => telemetry::journal_failed(&error.to_string()),
+            Err(error) => self.note_reading(Some(describe_failure(&error))),
         }
         if allowance == 0 || !self.bridge.may_publish(self.connection) {
             return false;
@@ -258,30 +260,47 @@ impl RedisLane {
                 for (index, entry) in kept.batch.entries.iter().enumerate() {
                     entry.what.confirm(kept.batch.fields(index).len());
                 }
+                let problem = kept.problem();
                 let sent = self.bridge.take_kept(&kept, now);
                 self.again.extend(sent);
                 self.lane.confirm_bytes(kept.batch.command_bytes());
                 self.lane.spare(kept.batch);
                 self.lane.set_full(self.bridge.keeper.is_stuck());
-                let problem = kept.failure.map(|failure| failure.describe());
                 if self.lane.status.set_journal_problem(problem.clone())
                     && let Some(problem) = problem
                 {
                     telemetry::journal_failed(&problem);
                 }
             }
-            News::Read(Ok(())) => {}
+            News::Read(Ok(())) => self.note_reading(None),
             News::Read(Err(failure)) => {
-                telemetry::journal_failed(&failure.to_string());
+                self.note_reading(Some(describe_failure(&failure)));
                 self.bridge.stop_reading(now);
             }
             News::Surveyed(found) => {
                 match self.bridge.take_survey(found, now) {
-                    Ok(numbers) => self.lane.set_earlier(numbers),
-                    Err(failure) => telemetry::journal_failed(&failure.to_string()),
+                    Ok(numbers) => {
+                        self.lane.set_earlier(numbers);
+                        self.note_reading(None);
+                    }
+                    Err(failure) => self.note_reading(Some(describe_failure(&failure))),
                 }
                 self.show_journal();
             }
+        }
+    }
+
+    /// The journal was read, or could not be.
+    fn note_reading(&self, failure: Option<String>) {
+        let dir = self.bridge.keeper.account.dir.display();
+        let problem = failure.map(|failure| {
+            format!(
+                "the journal in {dir} cannot be read, and nothing newer is published before what is in it: {failure}; \
+                 mend the disk, or stop the service, move that directory away and start again"
+            )
+        });
+        if let Some(problem) = self.lane.status.set_read(problem) {
+            telemetry::journal_unpublished(&problem);
         }
     }
 

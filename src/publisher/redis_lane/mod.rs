@@ -29,7 +29,7 @@ use self::{
     approach::Arrived,
     bridge::Bridge,
     broken::Broken,
-    flight::{Answer, Flight},
+    flight::{Answer, Flight, Refusal},
     line::{BACKOFF_MIN, Line},
     patience::Load,
     wait::Wake,
@@ -296,14 +296,14 @@ impl RedisLane {
         let Some(flight) = self.flight.take() else {
             return Ok(());
         };
-        let (refusal, is_record) = (flight.refusal().map(str::to_owned), flight.is_record());
+        let (refusal, is_record) = (flight.refusal().cloned(), flight.is_record());
         let nothing_owed = flight.is_repeated() || self.again.is_empty();
         self.recall(flight);
         if !is_record {
             // A PING that is answered does not mean that writing works again.
             return Ok(());
         }
-        let Some(error) = refusal else {
+        let Some(Refusal { error, kind }) = refusal else {
             self.backoff = BACKOFF_MIN;
             self.away_since = None;
             self.refused &= !nothing_owed;
@@ -317,20 +317,19 @@ impl RedisLane {
         if class == Class::Moved {
             return Err(Broken::Refused { error });
         }
-        self.again_at = now + RETRY_AFTER;
         if self.again.holds(Kind::Frame) {
             self.away_since.get_or_insert(now);
         }
+        self.again_at = now + self.retry_after();
         if class == Class::OutOfMemory {
             for trim in self.lane.commands.trims(self.lane.trim, self.newest_ms) {
                 self.chores.push_chore(&trim);
             }
         }
         let advice = class.advice();
-        let problem = format!(
-            "Redis refuses to write to {} ({error}); {advice}",
-            self.lane.key
-        );
+        let key = kind.and_then(|kind| self.lane.commands.stream(kind));
+        let key = key.unwrap_or(&self.lane.key);
+        let problem = format!("Redis refuses to write to {key} ({error}); {advice}");
         if self.lane.status.set_down(problem) {
             telemetry::redis_refused(&error, advice);
         }
@@ -392,7 +391,6 @@ impl RedisLane {
     }
 }
 
-const RETRY_AFTER: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_millis(50);
 /// The replies to 100 frames are 2 kB.
 const REPLY_BUFFER_BYTES: usize = 16 * 1024;

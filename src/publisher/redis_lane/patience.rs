@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{RedisLane, broken::Broken};
-use crate::publisher::lane::QUEUE_BYTES_MAX;
+use crate::{publisher::lane::QUEUE_BYTES_MAX, record::Kind};
 
 /// How much comes, for an estimate of how long the journal will last.
 #[derive(Debug)]
@@ -21,7 +21,8 @@ impl RedisLane {
     pub(super) fn tick(&mut self, now: Instant) -> Result<(), Broken> {
         let hurried = self.lane.queued_bytes() >= QUEUE_BYTES_MAX / 2;
         let away = self.away_since.map(|since| now.duration_since(since));
-        let enough = away.is_some_and(|away| away >= GRACE || hurried);
+        let enough =
+            away.is_some_and(|away| away >= GRACE || hurried) || self.refused_fill_memory();
         // What is in the air must be in the journal before anything newer: it is first to land, or be given up.
         if enough && self.flight.is_none() && !self.bridge.is_open() {
             self.open_bridge();
@@ -43,6 +44,24 @@ impl RedisLane {
             self.heard_at = now;
         }
         Ok(())
+    }
+
+    /// When what was refused is sent again. Where no frame is among it nothing waits for it, and it may grow to much.
+    pub(super) fn retry_after(&self) -> Duration {
+        if self.again.holds(Kind::Frame) {
+            return RETRY_AFTER;
+        }
+        let mebibytes = u32::try_from(self.again.bytes.len() >> 20).unwrap_or(u32::MAX);
+        RETRY_REST_AFTER.saturating_mul(mebibytes.saturating_add(1))
+    }
+
+    /// Whether records that Redis refuses, for nobody knows how long, leave little room for those it takes.
+    fn refused_fill_memory(&self) -> bool {
+        let bytes = |index| self.again.command(index).len();
+        let refused = self.again.entries.iter().enumerate();
+        let in_memory = refused.filter(|(_, entry)| entry.what.is_in_memory());
+        self.refused
+            && in_memory.map(|(index, _)| bytes(index)).sum::<usize>() >= QUEUE_BYTES_MAX / 2
     }
 
     /// Tells how the journal is doing.
@@ -68,6 +87,9 @@ impl Load {
     }
 }
 
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// For each MiB.
+const RETRY_REST_AFTER: Duration = Duration::from_secs(1);
 const LOAD_OVER: Duration = Duration::from_secs(2);
 /// After so much trouble records go to the journal. A connection that was merely cut is back before.
 const GRACE: Duration = Duration::from_millis(400);

@@ -274,7 +274,9 @@ pub(super) fn survey(
             kind, call, number, ..
         } = entry.record;
         survey.backlog.reach(entry.position);
-        if pass.takes(call, entry.position) {
+        if note.is_some_and(|note| note.sets_aside(entry.position)) {
+            survey.backlog.enter_aside(kind, entry.position);
+        } else if pass.takes(call, entry.position) {
             survey.backlog.enter(call, kind, entry.position);
         }
         if let Some(number) = number.checked_sub(1) {

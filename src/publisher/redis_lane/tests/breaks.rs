@@ -122,13 +122,7 @@ async fn what_is_left_when_giving_up_is_in_the_journal() {
     stage.append(4..=4);
     stage.give_up.take();
     let left = within(stage.owner.join_next()).await.unwrap().unwrap();
-    assert_eq!(
-        left,
-        Left {
-            lost: 0,
-            journaled: 3
-        }
-    );
+    assert_eq!((left.lost, left.journaled), (0, 3));
     let mut reader = journal::reader::Reader::open(stage.journal.path()).unwrap();
     for frame in ["f2", "f3", "f4"] {
         let fields = reader.next().unwrap().unwrap().record.fields;
@@ -136,4 +130,33 @@ async fn what_is_left_when_giving_up_is_in_the_journal() {
         assert!(text.ends_with(&format!("{frame}\r\n")), "{text}");
     }
     assert_eq!(stage.progress.durable(), Some(4));
+}
+
+#[tokio::test]
+async fn a_journal_that_cannot_be_read_is_named_and_read_when_it_is_back() {
+    let stage = Stage::new(GATHER).await;
+    stage.append(1..=1);
+    stage.durable(1).await;
+    stage.append(2..=2);
+    stage.durable(2).await;
+    let (dir, away) = (
+        stage.journal.path(),
+        stage.journal.path().with_extension("away"),
+    );
+    std::fs::rename(dir, &away).unwrap();
+    let mut session = stage.accept().await;
+    session.expect(1..=1).await;
+    session.say(ID).await;
+    let unreadable = || stage.lane.status.journal().unreadable;
+    within(async {
+        while !unreadable().is_some_and(|told| told.contains(&dir.display().to_string())) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    std::fs::rename(&away, dir).unwrap();
+    session.expect(2..=2).await;
+    assert_eq!(unreadable(), None);
+    session.say(ID).await;
+    stage.finish().await;
 }

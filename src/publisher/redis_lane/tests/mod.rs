@@ -1,7 +1,8 @@
-//! A lane against a server that answers as a test says. Broken connections are in `breaks.rs`, the turns of the
-//! journal in `turns.rs`.
+//! A lane against a server that answers as a test says. Broken connections are in `breaks.rs`, what stays
+//! refused in `refused.rs`, the turns of the journal in `turns.rs`.
 
 mod breaks;
+mod refused;
 mod turns;
 
 use std::{sync::Arc, time::Duration};

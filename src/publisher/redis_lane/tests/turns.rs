@@ -3,7 +3,7 @@
 use super::*;
 
 /// Another call than the stage's own.
-fn other() -> Arc<Progress> {
+pub(super) fn other() -> Arc<Progress> {
     Arc::new(Progress::new("t", "other", 0))
 }
 
@@ -29,7 +29,7 @@ async fn safe(progress: &Progress, seq: u64) {
 }
 
 /// What comes next, several frames as one transaction.
-async fn flight(session: &mut Session) -> Vec<String> {
+pub(super) async fn flight(session: &mut Session) -> Vec<String> {
     let command = session.command().await;
     if command != ["MULTI"] {
         return command.last().cloned().into_iter().collect();
@@ -45,7 +45,7 @@ async fn flight(session: &mut Session) -> Vec<String> {
 }
 
 /// Takes flights until these frames have come, in this order.
-async fn take_all(session: &mut Session, seqs: std::ops::RangeInclusive<u64>) {
+pub(super) async fn take_all(session: &mut Session, seqs: std::ops::RangeInclusive<u64>) {
     let wanted = names(seqs);
     let mut came: Vec<String> = Vec::new();
     while came.len() < wanted.len() {
@@ -64,13 +64,13 @@ async fn take_all(session: &mut Session, seqs: std::ops::RangeInclusive<u64>) {
     }
 }
 
-fn names(seqs: std::ops::RangeInclusive<u64>) -> Vec<String> {
+pub(super) fn names(seqs: std::ops::RangeInclusive<u64>) -> Vec<String> {
     seqs.map(|seq| format!("f{seq}")).collect()
 }
 
 impl Stage {
     /// The process is killed, and the next one starts.
-    async fn restart(self) -> Self {
+    pub(super) async fn restart(self) -> Self {
         let Self {
             listener,
             mut owner,
@@ -156,8 +156,7 @@ async fn a_call_that_comes_back_beside_its_backlog_is_not_lost_when_giving_up() 
     tokio::time::sleep(Duration::from_millis(20)).await;
     stage.give_up.take();
     let left = within(stage.owner.join_next()).await.unwrap().unwrap();
-    let journaled = 5;
-    assert_eq!(left, Left { lost: 0, journaled });
+    assert_eq!((left.lost, left.journaled), (0, 5));
 }
 
 #[tokio::test]
@@ -191,39 +190,6 @@ async fn calls_go_on_when_the_connection_breaks_at_the_end_of_a_catch_up() {
     take_all(&mut session, 2..=4).await;
     stage.finish().await;
 }
-
-#[tokio::test]
-async fn a_call_end_that_is_refused_does_not_hold_up_frames_behind_an_outage() {
-    let stage = Stage::new(GATHER).await;
-    stage.append(1..=1);
-    stage.durable(1).await;
-    let ended = other();
-    let what = What::CallEnd(Arc::clone(&ended));
-    stage.lane.append_record(b"end", what);
-    stage.append(2..=2);
-    stage.durable(2).await;
-    let mut session = stage.accept().await;
-    take_all(&mut session, 1..=1).await;
-    let (mut came, mut next) = (Vec::new(), 3);
-    while came.len() < 6 {
-        if came.len() as u64 == next - 2 {
-            stage.append(next..=next);
-            next += 1;
-        }
-        let commands = flight(&mut session).await;
-        let outcome = |command: &String| if command == "end" { WRONGTYPE } else { ID };
-        let mut answer: String = commands.iter().map(outcome).collect();
-        if commands.len() > 1 {
-            let queued = "+QUEUED\r\n".repeat(commands.len());
-            answer = format!("+OK\r\n{queued}*{}\r\n{answer}", commands.len());
-        }
-        session.say(&answer).await;
-        came.extend(commands.into_iter().filter(|command| command != "end"));
-    }
-    assert_eq!(came, names(2..=7));
-}
-
-const WRONGTYPE: &str = "-WRONGTYPE no stream\r\n";
 
 #[tokio::test]
 async fn a_kill_between_the_replies_to_a_flight_repeats_nothing() {
@@ -317,4 +283,48 @@ async fn a_kill_right_after_an_outage_repeats_nothing() {
 }
 
 /// Behind all that the server has confirmed.
-const LATER: u64 = 1_762_500_000_001;
+pub(super) const LATER: u64 = 1_762_500_000_001;
+
+#[tokio::test]
+async fn a_journal_that_takes_nothing_is_not_full_any_more_once_redis_is_back() {
+    let stage = Stage::new(GATHER).await;
+    std::fs::remove_dir_all(stage.journal.path()).unwrap();
+    stage.append(1..=3);
+    within(async {
+        while !stage.lane.is_full() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    let mut session = stage.accept().await;
+    assert_eq!(flight(&mut session).await, names(1..=3));
+    assert!(!stage.lane.is_full());
+    session.take(3).await;
+    stage.durable(3).await;
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn a_note_that_failed_holds_nothing_up_and_is_made_later() {
+    let stage = Stage::new(GATHER).await;
+    let (cursor, in_the_way) = (
+        stage.journal.path().join("cursor"),
+        stage.journal.path().join("cursor.new"),
+    );
+    std::fs::create_dir(&in_the_way).unwrap();
+    stage.append(1..=2);
+    stage.durable(2).await;
+    let mut session = stage.accept().await;
+    assert_eq!(flight(&mut session).await, names(1..=2));
+    let problem = stage.lane.status.journal().problem;
+    assert!(problem.unwrap().contains("cursor"));
+    std::fs::remove_dir(&in_the_way).unwrap();
+    within(async {
+        while !cursor.exists() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    session.take(2).await;
+    stage.finish().await;
+}

@@ -2,12 +2,13 @@
 //!
 //! Records are published in the order of their positions within a call, but not between calls: live calls go before
 //! those that have ended. So what is left of a call is a span from its first unpublished record on, and a record is
-//! unpublished exactly if its call has a span that has begun by then. The same stands in the note beside the journal's
-//! cursor, for the next start. Pure; the journal itself and the connections to Redis are elsewhere.
+//! unpublished exactly if its call has a span that has begun by then, or if it was set aside: Redis has refused it, and
+//! taken newer ones of its call. The same stands in the note beside the journal's cursor, for the next start. Pure; the
+//! journal itself and the connections to Redis are elsewhere.
 //!
 //! Invariant: `Backlog` says of a record that it is published only after it was told so.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,8 @@ use crate::{journal::Position, record::Kind};
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     calls: HashMap<u64, Span>,
+    /// Unpublished wherever their calls stand.
+    aside: BTreeSet<Position>,
     /// The newest record that was entered.
     newest: Position,
     frames: u64,
@@ -36,6 +39,9 @@ pub(super) struct Note {
     horizon: u64,
     /// By call: up to the horizon, its records from this one on are unpublished, all others are published.
     calls: Vec<(u64, u64)>,
+    /// Unpublished all the same.
+    #[serde(default)]
+    aside: BTreeSet<u64>,
     pub(super) footing: Footing,
 }
 
@@ -47,6 +53,10 @@ pub(super) struct Pass {
     due: HashMap<u64, Position>,
     /// Calls whose turn comes later.
     later: HashSet<u64>,
+    /// Records to be published although those before and behind them are.
+    aside: BTreeSet<Position>,
+    /// Records in the owner's memory.
+    held: BTreeSet<Position>,
 }
 
 impl Backlog {
@@ -72,8 +82,21 @@ impl Backlog {
         self.newest = self.newest.max(position);
     }
 
-    /// A record is in Redis, and all of its call before it.
+    /// A record waits while newer ones of its call are published.
+    pub(super) fn set_aside(&mut self, position: Position) {
+        self.aside.insert(position);
+    }
+
+    /// Enters a record that an earlier process has set aside.
+    pub(super) fn enter_aside(&mut self, kind: Kind, position: Position) {
+        self.newest = self.newest.max(position);
+        self.frames += u64::from(kind == Kind::Frame);
+        self.aside.insert(position);
+    }
+
+    /// A record is in Redis, and all of its call before it that were not set aside.
     pub(super) fn published(&mut self, call: u64, kind: Kind, position: Position) {
+        self.aside.remove(&position);
         self.frames = self.frames.saturating_sub(u64::from(kind == Kind::Frame));
         if let Some(span) = self.calls.get_mut(&call) {
             span.first = span.first.max(position.following());
@@ -83,21 +106,27 @@ impl Backlog {
         }
     }
 
-    /// A pass has read up to and with `through` and all that it found is published. What it did not find is damaged
-    /// or was removed: nothing waits for it any more.
-    pub(super) fn passed(&mut self, pass: &Pass, through: Position) {
+    /// A pass has read up to and with `through`, and all that it found is published or `held` in the owner's memory.
+    /// What it did not find is damaged or was removed: nothing waits for it any more.
+    pub(super) fn passed(&mut self, pass: &Pass, through: Position, held: BTreeSet<Position>) {
         self.calls
             .retain(|call, span| pass.later.contains(call) || span.last > through);
-        if self.calls.is_empty() {
+        self.aside = held;
+        if self.is_empty() {
             self.frames = 0;
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.calls.is_empty()
+        self.calls.is_empty() && self.aside.is_empty()
     }
 
-    /// The calls that have records in it.
+    /// Whether the next pass would find anything, where so many records are in the owner's memory.
+    pub(super) fn has_more_than(&self, held: usize) -> bool {
+        !self.calls.is_empty() || self.aside.len() > held
+    }
+
+    /// The calls that have records in it which are not set aside.
     pub(super) fn calls(&self) -> impl Iterator<Item = u64> {
         self.calls.keys().copied()
     }
@@ -109,12 +138,14 @@ impl Backlog {
 
     /// All records up to and with this one are in Redis.
     pub(super) fn through(&self) -> Position {
-        let first = self.calls.values().map(|span| span.first).min();
+        let firsts = self.calls.values().map(|span| span.first);
+        let first = firsts.chain(self.aside.first().copied()).min();
         first.map_or(self.newest, |first| Position(first.0.saturating_sub(1)))
     }
 
-    /// The next pass: the calls that are live, if there are any among them, else all.
-    pub(super) fn pass(&self, is_live: impl Fn(u64) -> bool) -> Pass {
+    /// The next pass: the calls that are live, if there are any among them, else all. What is `held` in the owner's
+    /// memory is sent from there.
+    pub(super) fn pass(&self, held: BTreeSet<Position>, is_live: impl Fn(u64) -> bool) -> Pass {
         let (live, ended): (Vec<_>, Vec<_>) =
             self.calls.iter().partition(|(call, _)| is_live(**call));
         let (now, later) = if live.is_empty() {
@@ -129,6 +160,8 @@ impl Backlog {
                 .map(|(call, span)| (*call, span.first))
                 .collect(),
             later: later.into_iter().map(|(call, _)| *call).collect(),
+            aside: self.aside.difference(&held).copied().collect(),
+            held,
         }
     }
 
@@ -142,6 +175,7 @@ impl Backlog {
         Note {
             horizon: self.newest.0,
             calls,
+            aside: self.aside.iter().map(|position| position.0).collect(),
             footing,
         }
     }
@@ -150,6 +184,7 @@ impl Backlog {
     pub(super) fn merge(&mut self, found: Self) {
         self.newest = self.newest.max(found.newest);
         self.frames += found.frames;
+        self.aside.extend(found.aside);
         for (call, earlier) in found.calls {
             self.calls
                 .entry(call)
@@ -168,7 +203,11 @@ impl Note {
         crate::record::to_json(self)
     }
 
-    /// The rule by which its writer's records are unpublished.
+    pub(super) fn sets_aside(&self, position: Position) -> bool {
+        self.aside.contains(&position.0)
+    }
+
+    /// The rule by which its writer's other records are unpublished.
     pub(super) fn pass(&self) -> Pass {
         Pass {
             horizon: Position(self.horizon),
@@ -177,7 +216,7 @@ impl Note {
                 .iter()
                 .map(|(call, first)| (*call, Position(*first)))
                 .collect(),
-            later: HashSet::new(),
+            ..Pass::default()
         }
     }
 }
@@ -185,6 +224,12 @@ impl Note {
 impl Pass {
     /// Whether this record is to be published in this pass.
     pub(super) fn takes(&self, call: u64, position: Position) -> bool {
+        if self.held.contains(&position) {
+            return false;
+        }
+        if self.aside.contains(&position) {
+            return true;
+        }
         if position > self.horizon {
             return !self.later.contains(&call);
         }
@@ -193,111 +238,11 @@ impl Pass {
 
     /// Where the reading begins: all records up to and with this one are none of its business.
     pub(super) fn begins_after(&self) -> Position {
-        let first = self.due.values().min().copied();
+        let firsts = self.due.values().chain(self.aside.first());
+        let first = firsts.min().copied();
         first.map_or(self.horizon, |first| Position(first.0.saturating_sub(1)))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// A step in the life of a backlog.
-    #[derive(Debug, Clone)]
-    enum Step {
-        Enter(u64),
-        /// A pass that stops after so many records, for the reason that the process is killed or Redis goes away.
-        Pass {
-            live: u64,
-            stops_after: usize,
-        },
-        /// The next start knows the last note only.
-        Restart,
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            6 => (0..6_u64).prop_map(Step::Enter),
-            2 => (0..64_u64, 0..20_usize).prop_map(|(live, stops_after)| Step::Pass { live, stops_after }),
-            1 => Just(Step::Restart),
-        ]
-    }
-
-    proptest! {
-        /// Whatever comes in between, every record is published once, and in order within its call.
-        #[test]
-        fn each_record_is_published_once_and_in_order(steps in proptest::collection::vec(step(), 0..120)) {
-            let mut journal: Vec<(u64, u64)> = Vec::new();
-            let mut published: Vec<(u64, u64)> = Vec::new();
-            let mut backlog = Backlog::default();
-            let everything = Step::Pass { live: 0, stops_after: usize::MAX };
-            for step in steps.into_iter().chain([everything]) {
-                match step {
-                    Step::Enter(call) => {
-                        let position = journal.len() as u64 + 1;
-                        journal.push((call, position));
-                        backlog.enter(call, Kind::Frame, Position(position));
-                    }
-                    Step::Pass { live, stops_after } => {
-                        let pass = backlog.pass(|call| live >> call & 1 == 1);
-                        let due = journal.iter().filter(|(call, position)| {
-                            Position(*position) > pass.begins_after() && pass.takes(*call, Position(*position))
-                        });
-                        let due: Vec<_> = due.copied().collect();
-                        for (call, position) in due.iter().take(stops_after) {
-                            published.push((*call, *position));
-                            backlog.published(*call, Kind::Frame, Position(*position));
-                        }
-                        if due.len() <= stops_after {
-                            backlog.passed(&pass, Position(journal.len() as u64));
-                        }
-                    }
-                    Step::Restart => {
-                        let note = Note::read(&backlog.note(Footing::default()).to_bytes()).unwrap();
-                        let through = backlog.through();
-                        let (pass, mut found) = (note.pass(), Backlog::default());
-                        for (call, position) in &journal {
-                            if Position(*position) > through && pass.takes(*call, Position(*position)) {
-                                found.enter(*call, Kind::Frame, Position(*position));
-                            }
-                        }
-                        backlog = Backlog { newest: Position(journal.len() as u64), ..Backlog::default() };
-                        backlog.merge(found);
-                    }
-                }
-                prop_assert_eq!(backlog.frames(), (journal.len() - published.len()) as u64);
-            }
-            let once: BTreeSet<_> = published.iter().collect();
-            prop_assert_eq!(once.len(), published.len());
-            prop_assert_eq!(published.len(), journal.len());
-            prop_assert!(backlog.is_empty());
-            prop_assert_eq!(backlog.through(), Position(journal.len() as u64));
-            for call in 0..6 {
-                let of_call: Vec<_> = published.iter().filter(|(of, _)| *of == call).collect();
-                prop_assert!(of_call.is_sorted());
-            }
-        }
-    }
-
-    #[test]
-    fn live_calls_go_first() {
-        let mut backlog = Backlog::default();
-        for (position, call) in [7, 8, 7, 8].into_iter().enumerate() {
-            backlog.enter(call, Kind::Frame, Position(position as u64 + 1));
-        }
-        let live = backlog.pass(|call| call == 8);
-        assert!(live.takes(8, Position(2)) && !live.takes(7, Position(1)));
-        assert_eq!(live.begins_after(), Position(1));
-        assert!(live.takes(9, Position(5)), "a call that has begun since");
-        assert!(
-            !live.takes(7, Position(5)),
-            "not before its earlier records"
-        );
-        let all = backlog.pass(|_| false);
-        assert!(all.takes(7, Position(1)) && all.takes(8, Position(2)));
-    }
-}
+mod tests;
