@@ -10,7 +10,7 @@
 //!                           │                  replay ─▶ publisher
 //!                         server ─▶ health           the edges: sockets, disk, clocks, tasks
 //!                           ▼
-//!    connection ──▶ calls ──▶ publisher ──▶ journal
+//!    connection ──▶ calls ──▶ publisher ──▶ journal        connection ─▶ websocket: frames under the messages
 //!        │            │           │
 //!  ══════│════════════│═══════════│════════════════════════════════════════════════════════════
 //!        ▼            ▼           ▼                  the core: pure, no tokio, no clock, no disk
@@ -21,7 +21,7 @@
 //!  telemetry, shutdown, clock: any edge may use them
 //! ```
 //!
-//! A message's way: [`connection`] reads it off the socket; [`intake`] understands it (through [`dialect`]) and gives
+//! A message's way: [`connection`] reads it off the socket ([`websocket`]); [`intake`] understands it (through [`dialect`]) and gives
 //! back effects and audio (through [`payload`]); [`calls`] numbers the audio in its session's [`call`] and appends it
 //! to a lane of the [`publisher`], already in the bytes that Redis will get ([`record`]); the lane's owner gathers,
 //! sends, and confirms. There is no wait between the socket and the lane.
@@ -58,6 +58,7 @@ pub mod health;
 pub mod prepared;
 pub mod server;
 pub mod simulate;
+pub mod websocket;
 
 pub mod calls;
 pub mod connection;
