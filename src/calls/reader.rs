@@ -152,6 +152,6 @@ impl Drop for Reader {
 
 /// What a client has sent arrives a little later: TCP waits up to 40 ms to confirm, and a sender up to an RTT for that.
 const ON_ITS_WAY: Duration = Duration::from_millis(100);
-/// A client that sends without a pause never lets its socket run dry. So many turns of 64 messages are more than had
-/// arrived when it was asked: Linux keeps 6 MB for a socket, which is a hundred bytes a message.
-const TURNS_MAX: u32 = 1024;
+/// A client that sends without a pause never lets its socket run dry. So many turns are more than had arrived when it
+/// was asked: a turn that leaves something takes 4 KiB at least, and Linux keeps 6 MB for a socket.
+const TURNS_MAX: u32 = 2048;

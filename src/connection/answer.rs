@@ -3,9 +3,6 @@
 //! An ack does not name its call, so a call that another follows is acked to its end before the next is answered.
 //! Invariant: nothing here is said before it is true.
 
-use axum::extract::ws::Message as WsMessage;
-use futures_util::{Sink, Stream};
-
 use super::{Connection, Current, Phase, socket::Socket};
 use crate::{
     dialect::reply::{self, ErrorCode, close},
@@ -13,10 +10,7 @@ use crate::{
     intake::Refusal,
 };
 
-impl<S> Connection<S>
-where
-    S: Stream<Item = Result<WsMessage, axum::Error>> + Sink<WsMessage, Error = axum::Error> + Unpin,
-{
+impl<T> Connection<T> {
     /// Does what has become possible since the last time: answers a custom client (an ack is worth `ack_after` new
     /// frames), and closes a conversation whose records are all durable.
     pub(super) fn answer(&mut self, ack_after: u64, now: Now) {
@@ -87,12 +81,7 @@ impl Current {
         }
     }
 
-    fn answer<S>(&mut self, socket: &mut Socket<S>, mut ack_after: u64, now: Now)
-    where
-        S: Stream<Item = Result<WsMessage, axum::Error>>
-            + Sink<WsMessage, Error = axum::Error>
-            + Unpin,
-    {
+    fn answer<T>(&mut self, socket: &mut Socket<T>, mut ack_after: u64, now: Now) {
         if let Some(starting) = &mut self.starting {
             // Its acks wait as well: a client that hears the answer first knows what they are about.
             let Some(next_seq) = starting.next_seq() else {
@@ -100,7 +89,7 @@ impl Current {
             };
             // A client that numbers and did not wait for the answer has said itself where it goes on.
             let next_seq = self.call.goes_on_at().unwrap_or(next_seq);
-            socket.send_text(reply::started(&self.opening.name.interaction_id, next_seq));
+            socket.send_text(&reply::started(&self.opening.name.interaction_id, next_seq));
             self.starting = None;
             ack_after = ANY_NEWS;
             self.call.announce_at(next_seq, now);

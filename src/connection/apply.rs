@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use axum::extract::ws::Message as WsMessage;
-use futures_util::{Sink, Stream};
-
-use super::{Connection, Current, Phase, answer::ANY_NEWS, starting::Starting, timing::Due};
+use super::{
+    Connection, Current, Phase, answer::ANY_NEWS, socket::close_code, starting::Starting,
+    timing::Due,
+};
 use crate::{
     call::Reason,
     calls::live_call::Ended,
@@ -15,12 +15,10 @@ use crate::{
     payload::Scratch,
     record::Detail,
     telemetry,
+    websocket::Violation,
 };
 
-impl<S> Connection<S>
-where
-    S: Stream<Item = Result<WsMessage, axum::Error>> + Sink<WsMessage, Error = axum::Error> + Unpin,
-{
+impl<T> Connection<T> {
     /// One message: its effects in order, then its audio.
     pub(super) fn hear(&mut self, message: Message<'_>, scratch: &mut Scratch, now: Now) {
         let heard = self.intake.handle(message, scratch, now);
@@ -239,7 +237,7 @@ where
         telemetry::connection_warning(self.intake.connection_id(), &refusal.message);
         self.answer_calls(ANY_NEWS, now);
         self.socket
-            .send_text(reply::error(refusal.code, &refusal.message));
+            .send_text(&reply::error(refusal.code, &refusal.message));
         self.say_goodbye(refusal.code.close_code(), refusal.code.name(), now);
     }
 
@@ -256,32 +254,33 @@ where
         self.timing.only_limit(now.instant + CLOSE_WITHIN);
     }
 
-    /// The peer's close: the answer to ours, or one that the socket answers itself when it is read once more.
-    pub(super) fn take_close(&mut self, code: u16, reason: String, now: Now) {
+    /// The peer's close: the answer to ours, or one to be answered.
+    pub(super) fn take_close(&mut self, code: Option<u16>, reason: &str, now: Now) {
         if self.phase == Phase::Closing {
             self.phase = Phase::Gone;
             return;
         }
-        self.closed = (code, reason.into());
-        self.socket.discard_outgoing();
+        self.closed = (code.unwrap_or(NO_STATUS), reason.to_owned().into());
+        self.socket.answer_close(code, reason);
         self.phase = Phase::Closing;
         self.timing.only_limit(now.instant + CLOSE_WITHIN);
     }
 
     /// What the peer did is against WebSocket itself: the one way in which input ends a call at once.
-    pub(super) fn take_forbidden(&mut self, code: u16, what: &str, now: Now) {
+    pub(super) fn take_forbidden(&mut self, violation: Violation, now: Now) {
         if self.phase == Phase::Closing {
             self.phase = Phase::Gone;
             return;
         }
+        let (code, what) = (close_code(violation), violation.to_string());
         self.end_call(&Reason::BadInput, now);
-        telemetry::connection_warning(self.intake.connection_id(), what);
+        telemetry::connection_warning(self.intake.connection_id(), &what);
         self.answer_calls(ANY_NEWS, now);
         if self.is_custom() && code == close::TOO_LARGE {
             self.socket
-                .send_text(reply::error(ErrorCode::TooLarge, what));
+                .send_text(&reply::error(ErrorCode::TooLarge, &what));
         }
-        self.say_goodbye(code, what, now);
+        self.say_goodbye(code, &what, now);
     }
 
     pub(super) fn take_timer(&mut self, now: Now) {
@@ -340,3 +339,5 @@ where
 const FINISH_WITHIN: Duration = Duration::from_secs(30);
 /// How long the peer may take to answer a close frame.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+/// RFC 6455's code for a close that has none.
+const NO_STATUS: u16 = 1005;

@@ -14,18 +14,13 @@ mod tests;
 mod timing;
 
 use std::{
-    borrow::Cow,
-    collections::VecDeque,
-    future::poll_fn,
-    num::NonZeroU64,
-    sync::Arc,
-    task::{Context, Poll, Waker},
-    time::Duration,
+    borrow::Cow, collections::VecDeque, future::poll_fn, num::NonZeroU64, sync::Arc, time::Duration,
 };
 
-use axum::extract::ws::Message as WsMessage;
-use futures_util::{Sink, Stream};
-use tokio::sync::watch;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+};
 
 use self::{
     answer::{ANY_NEWS, told},
@@ -45,6 +40,7 @@ use crate::{
     record::frame::FramePattern,
     shutdown::Shutdown,
     telemetry,
+    websocket::{self, Batch, WebSocket},
 };
 
 /// The limits of one WebSocket.
@@ -68,9 +64,9 @@ pub struct Shared {
 
 /// One WebSocket.
 #[derive(Debug)]
-struct Connection<S> {
+struct Connection<T> {
     shared: Arc<Shared>,
-    socket: Socket<S>,
+    socket: Socket<T>,
     intake: Intake,
     current: Option<Box<Current>>,
     /// Calls that others have followed, and whose client has not heard all of them yet.
@@ -126,10 +122,11 @@ enum Wake {
 ///
 /// The state stands on the heap and not in the future: the futures around this one each hold a copy of what they are
 /// given, and there are thousands of them.
-pub fn run<S>(socket: S, facts: Facts, shared: Arc<Shared>) -> impl Future<Output = ()>
-where
-    S: Stream<Item = Result<WsMessage, axum::Error>> + Sink<WsMessage, Error = axum::Error> + Unpin,
-{
+pub fn run<T: AsyncRead + AsyncWrite + Unpin>(
+    socket: WebSocket<T>,
+    facts: Facts,
+    shared: Arc<Shared>,
+) -> impl Future<Output = ()> {
     let now = clock::now();
     let mut connection = Box::new(Connection {
         socket: Socket::new(socket),
@@ -173,10 +170,7 @@ async fn leave(shared: &Shared, call: &Arc<LiveCall>) {
         .end_abandoned(call, departure, &Reason::Disconnected, clock::now());
 }
 
-impl<S> Connection<S>
-where
-    S: Stream<Item = Result<WsMessage, axum::Error>> + Sink<WsMessage, Error = axum::Error> + Unpin,
-{
+impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     async fn serve(&mut self) {
         let closing = self.shared.shutdown.closing.clone().cancelled_owned();
         tokio::pin!(closing);
@@ -209,9 +203,11 @@ where
                 () = &mut closing, if !told_to_close => Wake::Shutdown,
             };
             let now = clock::now();
+            let mut plenty = false;
             let mut ack_after = self.shared.settings.ack_interval.get();
             match wake {
-                Wake::Incoming(incoming) => self.take_all(incoming, now),
+                Wake::Incoming(Incoming::Messages(batch)) => plenty = self.take_all(batch, now),
+                Wake::Incoming(Incoming::Gone) => self.phase = Phase::Gone,
                 Wake::ReadAll => self.note_read_all(now),
                 // It tells at every multiple of the interval: an ack that ran ahead must not make this one wait.
                 Wake::Progress => {
@@ -230,44 +226,43 @@ where
                 }
             }
             self.answer(ack_after, now);
+            if plenty {
+                // Whoever sends faster than audio is spoken does so between the frames of the other calls.
+                tokio::task::yield_now().await;
+            }
         }
     }
+}
 
-    /// Takes this message and those that are there already, up to a fair share.
-    fn take_all(&mut self, first: Incoming, now: Now) {
-        self.take(first, now);
-        for _ in 1..MESSAGES_PER_TURN {
-            if self.phase == Phase::Gone || !self.may_read() {
-                return;
+impl<T> Connection<T> {
+    /// Takes the messages that one read has brought, as far as there is room; whether there are probably more.
+    fn take_all(&mut self, mut batch: Batch, now: Now) -> bool {
+        self.timing.heard(now);
+        while self.phase != Phase::Gone && self.may_read() {
+            match batch.next_message() {
+                None => break,
+                Some(Ok(message)) => self.take(&message, now),
+                Some(Err(violation)) => {
+                    self.take_forbidden(violation, now);
+                    // The close leaves before anything else is looked at.
+                    break;
+                }
             }
-            let mut idle = Context::from_waker(Waker::noop());
-            let Poll::Ready(incoming) = self.socket.poll(&mut idle, true) else {
-                return;
-            };
-            self.take(incoming, now);
         }
+        let plenty = batch.is_large();
+        self.socket.put_back(batch);
         // Where there is always more to read, nothing else is ever looked at.
         self.hear_question();
+        plenty
     }
 
-    fn take(&mut self, incoming: Incoming, now: Now) {
-        self.timing.heard(now);
-        match incoming {
-            Incoming::Message(WsMessage::Text(text)) => {
-                self.take_message(Message::Text(&text), now);
-            }
-            Incoming::Message(WsMessage::Binary(bytes)) => {
-                self.take_message(Message::Binary(&bytes), now);
-            }
-            Incoming::Message(WsMessage::Ping(_) | WsMessage::Pong(_)) => {}
-            Incoming::Message(WsMessage::Close(frame)) => {
-                let (code, reason) = frame.map_or((NO_STATUS, String::new()), |frame| {
-                    (frame.code, frame.reason.to_string())
-                });
-                self.take_close(code, reason, now);
-            }
-            Incoming::Gone => self.phase = Phase::Gone,
-            Incoming::Forbidden(code, what) => self.take_forbidden(code, &what, now),
+    fn take(&mut self, message: &websocket::Message<'_>, now: Now) {
+        match *message {
+            websocket::Message::Text(text) => self.take_message(Message::Text(text), now),
+            websocket::Message::Binary(bytes) => self.take_message(Message::Binary(bytes), now),
+            websocket::Message::Ping(payload) => self.socket.send_pong(payload),
+            websocket::Message::Pong => {}
+            websocket::Message::Close { code, reason } => self.take_close(code, reason, now),
         }
     }
 
@@ -315,10 +310,7 @@ thread_local! {
 
 /// How long a call is kept for a connection that takes it up (3.10, 4.3).
 const TAKE_UP_WITHIN: Duration = Duration::from_secs(5);
-/// Enough to empty a read buffer of small messages, few enough to be fair to the other calls of the thread.
-const MESSAGES_PER_TURN: usize = 64;
-/// RFC 6455's codes for what never stands in a close frame.
-const NO_STATUS: u16 = 1005;
+/// RFC 6455's code for what never stands in a close frame.
 const NO_CLOSE_FRAME: u16 = 1006;
 /// Calls that end one after another on one connection while Redis is away; beyond it the client is read no further.
 const PARTINGS_MAX: usize = 16;

@@ -9,17 +9,15 @@ use std::{
     time::Instant,
 };
 
-use axum::extract::ws::Message as WsMessage;
-use futures_util::{Sink, Stream};
-use tokio::task::coop::has_budget_remaining;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::coop::has_budget_remaining,
+};
 
 use super::{Connection, PARTINGS_MAX, Phase, Wake, socket::Socket};
 use crate::{calls::reader::Reader, clock, frame::Now, publisher::Outlet};
 
-impl<S> Connection<S>
-where
-    S: Stream<Item = Result<WsMessage, axum::Error>> + Sink<WsMessage, Error = axum::Error> + Unpin,
-{
+impl<T> Connection<T> {
     pub(super) fn may_read(&self) -> bool {
         self.full_outlet().is_none() && !self.parts_too_often()
     }
@@ -84,16 +82,13 @@ where
     }
 }
 
-/// The next message; or that there is none, if that was `asked`.
-pub(super) fn read<S>(
-    socket: &mut Socket<S>,
+/// What has come in; or that there is none, if that was `asked`.
+pub(super) fn read<T: AsyncRead + AsyncWrite + Unpin>(
+    socket: &mut Socket<T>,
     cx: &mut Context<'_>,
     reading: bool,
     asked: bool,
-) -> Poll<Wake>
-where
-    S: Stream<Item = Result<WsMessage, axum::Error>> + Sink<WsMessage, Error = axum::Error> + Unpin,
-{
+) -> Poll<Wake> {
     match socket.poll(cx, reading) {
         Poll::Ready(incoming) => Poll::Ready(Wake::Incoming(incoming)),
         // A task that has had its share is told that there is nothing, whatever there is.

@@ -6,16 +6,18 @@
 use std::{convert::Infallible, net::IpAddr};
 
 use axum::{
-    extract::{
-        Extension, FromRequestParts, Path, RawQuery,
-        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
-    },
+    extract::{Extension, FromRequestParts, Path, RawQuery, ws::WebSocketUpgrade},
     http::{
-        HeaderMap, HeaderName, HeaderValue, Method,
-        header::{CONNECTION, UPGRADE},
+        HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+        header::{
+            CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
+        },
         request::Parts,
     },
+    response::{IntoResponse as _, Response},
 };
+use hyper::upgrade::OnUpgrade;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::PeerAddress;
 
@@ -27,7 +29,14 @@ pub(super) struct Asked {
     pub(super) segment: String,
     pub(super) query: Option<String>,
     pub(super) peer: PeerAddress,
-    pub(super) upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    pub(super) upgrade: Result<Upgrade, String>,
+}
+
+/// A handshake that is right.
+pub(super) struct Upgrade {
+    checked: WebSocketUpgrade,
+    accept: HeaderValue,
+    upgraded: OnUpgrade,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Asked {
@@ -52,8 +61,42 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
             segment,
             query,
             peer,
-            upgrade: WebSocketUpgrade::from_request_parts(parts, state).await,
+            upgrade: Upgrade::check(parts, state).await,
         })
+    }
+}
+
+impl Upgrade {
+    async fn check<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Self, String> {
+        // axum keeps what it takes to itself; here only its eye for handshakes is wanted.
+        let upgraded = parts.extensions.get().cloned();
+        let checked = WebSocketUpgrade::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| rejection.to_string())?;
+        let key = parts.headers.get(SEC_WEBSOCKET_KEY);
+        let accept = key.and_then(|key| derive_accept_key(key.as_bytes()).try_into().ok());
+        let (Some(upgraded), Some(accept)) = (upgraded, accept) else {
+            return Err("The connection cannot be upgraded".to_owned());
+        };
+        Ok(Self {
+            checked,
+            accept,
+            upgraded,
+        })
+    }
+
+    /// The answer that accepts it, and what will be the bare connection once the answer has left.
+    pub(super) fn accept(self, subprotocol: Option<&'static str>) -> (Response, OnUpgrade) {
+        let checked = self.checked.protocols(subprotocol);
+        let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_ACCEPT, self.accept);
+        if let Some(chosen) = checked.selected_protocol() {
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, chosen.clone());
+        }
+        (response, self.upgraded)
     }
 }
 

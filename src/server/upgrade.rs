@@ -5,14 +5,19 @@
 use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use axum::{
-    extract::{State, ws::WebSocketUpgrade},
+    extract::State,
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
+use futures_util::future::Either;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 use super::{
     Gate,
-    handshake::{Asked, wants_websocket},
+    handshake::{Asked, Upgrade, wants_websocket},
     routes::refuse,
     slots::{Full, Slot},
 };
@@ -23,6 +28,7 @@ use crate::{
     frame::Sender,
     intake::{Facts, Hints},
     telemetry,
+    websocket::WebSocket,
 };
 
 /// The part of the path behind the route.
@@ -189,16 +195,16 @@ fn admit(
 
 fn accept(
     gate: &Arc<Gate>,
-    upgrade: WebSocketUpgrade,
+    upgrade: Upgrade,
     facts: Facts,
     subprotocol: Option<&'static str>,
     client: Option<IpAddr>,
     shown: &str,
     path: &str,
 ) -> Response {
-    // Taken before the upgrade, which runs in a task that nobody waits for but those who hold it; and before the last
-    // look whether anybody still will.
-    let alive = gate.connections.shutdown.sockets.token();
+    // Before the last look whether anybody still waits for sockets: who does waits for this one.
+    let sockets = &gate.connections.shutdown.sockets;
+    let _coming = sockets.token();
     if gate.connections.shutdown.draining.is_cancelled() {
         return leaving(shown, path);
     }
@@ -214,25 +220,40 @@ fn accept(
         }
         Sender::Custom => telemetry::client_connected(&facts.connection_id, shown),
     }
+    let (response, upgraded) = upgrade.accept(subprotocol);
     let connections = Arc::clone(&gate.connections);
-    let max = connections.settings.max_message_bytes;
-    // The task of the upgrade holds them for as long as the socket lives, so they are kept small.
+    // The task holds them for as long as the socket lives, so they are kept small.
     let facts = Box::new(facts);
-    let alive = (alive, slot);
-    upgrade
-        .protocols(subprotocol)
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(0)
-        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
-        .max_message_size(max)
-        .max_frame_size(max)
-        .on_upgrade(move |socket| {
-            let served = connection::run(socket, *facts, connections);
-            async move {
-                served.await;
-                drop::<(_, Slot)>(alive);
-            }
-        })
+    sockets.spawn(async move {
+        // Else the peer was gone before it was answered.
+        if let Ok(upgraded) = upgraded.await
+            && let Some(served) = serve(upgraded, *facts, connections)
+        {
+            served.await;
+        }
+        drop::<Slot>(slot);
+    });
+    response
+}
+
+/// Serves a connection as what it really is: none of the layers through which the handshake came stays below it.
+fn serve(
+    upgraded: Upgraded,
+    facts: Facts,
+    connections: Arc<connection::Shared>,
+) -> Option<impl Future<Output = ()>> {
+    let max = connections.settings.max_message_bytes;
+    Some(match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(bare) => {
+            let socket = WebSocket::new(bare.io.into_inner(), &bare.read_buf, max);
+            Either::Left(connection::run(socket, facts, connections))
+        }
+        Err(upgraded) => {
+            let bare = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>().ok()?;
+            let socket = WebSocket::new(bare.io.into_inner(), &bare.read_buf, max);
+            Either::Right(connection::run(socket, facts, connections))
+        }
+    })
 }
 
 fn leaving(shown: &str, path: &str) -> Response {
@@ -367,11 +388,6 @@ impl Url {
     }
 }
 
-/// The default of 128 KiB per socket is zeroed at every read; three frames of 20 ms (570 bytes each) fit here, and a
-/// larger message gets the room it needs.
-const READ_BUFFER_BYTES: usize = 1792;
-/// Acks and pings to a client that does not read.
-const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 const RETRY_AFTER_S: &str = "5";
 const PARAMETERS_MAX: usize = 64;
 const SHOWN_BYTES_MAX: usize = 128;

@@ -9,7 +9,7 @@ use std::{mem, ops::Range};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::{
-    Violation,
+    READ_BYTES, Violation,
     frame::{CONTROL_BYTES_MAX, Header, Kind, unmask},
     make_room,
 };
@@ -82,9 +82,9 @@ impl Batch {
         }
     }
 
-    /// The buffer was filled to its end: there is probably more where it came from.
-    pub fn is_full(&self) -> bool {
-        self.end == self.bytes.len()
+    /// So much came at once that there is probably more.
+    pub fn is_large(&self) -> bool {
+        self.end >= READ_BYTES / 2
     }
 
     /// The next message that is there as a whole.

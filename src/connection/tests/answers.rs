@@ -1,9 +1,11 @@
 //! What a custom client is told, and when (3.8).
 
-use axum::extract::ws::Message as WsMessage;
-
 use super::{Stage, ack, seconds, settle, started};
-use crate::{frame::Sender, intake::Facts};
+use crate::{
+    frame::Sender,
+    intake::Facts,
+    websocket::tests::{BINARY, from_client},
+};
 
 const END: &str = r#"{"event":"end"}"#;
 
@@ -71,7 +73,7 @@ async fn who_takes_a_call_up_goes_on_where_it_is_durable() {
 async fn a_client_that_reads_no_acks_is_heard_all_the_same() {
     let mut stage = Stage::new();
     let peer = stage.custom().await;
-    peer.take_only(0);
+    peer.reads(false);
     let mut frames = 0;
     for _ in 0..50 {
         peer.send_frames(10).await;
@@ -85,7 +87,7 @@ async fn a_client_that_reads_no_acks_is_heard_all_the_same() {
     settle().await;
     assert_eq!(frames, 500);
     peer.heard();
-    peer.take_only(usize::MAX);
+    peer.reads(true);
     settle().await;
     // One was on its way already; of the others the newest is left.
     assert_eq!(peer.heard(), [ack(10), ack(500)]);
@@ -117,7 +119,7 @@ async fn nothing_is_said_after_a_close() {
     stage.lane.confirm_all();
     seconds(1.0).await;
     assert!(peer.heard().is_empty());
-    peer.send(WsMessage::Close(None)).await;
+    peer.close().await;
     assert_eq!(stage.reap().live(), 0);
 }
 
@@ -157,7 +159,7 @@ async fn a_lane_without_room_stops_the_reading_and_nothing_is_lost() {
     let mut stage = Stage::new();
     let peer = stage.exotel().await;
     for _ in 0..FRAMES {
-        peer.send(WsMessage::Binary(vec![0; 100_000].into())).await;
+        peer.send(from_client(BINARY, &vec![0; 100_000])).await;
     }
     let first = stage.published().len();
     assert!(first < FRAMES / 2 + 5, "{first} taken");

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::ws::{CloseFrame, Message as WsMessage};
-use tokio_tungstenite::tungstenite::{self, error::CapacityError};
-
 use super::{Stage, ack, seconds, settle, started};
 use crate::{
     admission::{self, Rules},
     frame::Sender,
     intake::Facts,
     secret::Secret,
+    websocket::tests::{BINARY, CLOSE, PING, PONG, from_client},
 };
 
 #[tokio::test(start_paused = true)]
@@ -21,7 +19,7 @@ async fn silence_is_answered_by_a_ping_and_then_by_the_end() {
     assert!(peer.heard().is_empty());
     seconds(0.2).await;
     assert_eq!(peer.heard(), ["ping"]);
-    peer.send(WsMessage::Pong(axum::body::Bytes::new())).await;
+    peer.send(from_client(PONG, &[])).await;
     seconds(59.8).await;
     assert_eq!(peer.heard(), ["ping"], "the pong set the clock back");
     assert_eq!(stage.published(), ["start i"]);
@@ -61,7 +59,7 @@ async fn after_a_stop_the_peers_close_is_awaited_for_a_while() {
         peer.send_frames(3).await;
         assert_eq!(stage.reap().live(), 1);
         if answers {
-            peer.send(WsMessage::Close(None)).await;
+            peer.close().await;
             drop(peer);
             settle().await;
         } else {
@@ -74,47 +72,59 @@ async fn after_a_stop_the_peers_close_is_awaited_for_a_while() {
     }
 }
 
-// The answer to a close leaves only when the socket is read once more.
 #[tokio::test(start_paused = true)]
 async fn a_peers_close_is_answered_before_the_socket_goes() {
+    for reads in [true, false] {
+        let mut stage = Stage::new();
+        let peer = stage.exotel().await;
+        peer.reads(reads);
+        peer.send(from_client(CLOSE, b"\x0f\xa0bye")).await;
+        if reads {
+            assert_eq!(peer.heard(), ["close 4000"]);
+        } else {
+            assert!(peer.heard().is_empty());
+            seconds(2.1).await;
+        }
+        assert!(peer.to.is_closed(), "the socket is gone");
+        seconds(5.1).await;
+        assert_eq!(stage.published(), ["start i", "end disconnected 0 i"]);
+        assert_eq!(stage.reap().live(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_are_answered_and_of_those_that_wait_the_newest() {
     let mut stage = Stage::new();
     let peer = stage.exotel().await;
-    let frame = CloseFrame {
-        code: 1000,
-        reason: "bye".into(),
-    };
-    peer.send(WsMessage::Close(Some(frame))).await;
-    let taken = Arc::clone(&peer.taken);
-    drop(peer);
+    peer.send(from_client(PING, b"\x01")).await;
+    assert_eq!(peer.heard(), ["pong [1]"]);
+    peer.reads(false);
+    for n in 2..=9 {
+        peer.send(from_client(PING, &[n])).await;
+    }
+    peer.reads(true);
     settle().await;
-    assert!(taken.lock().read_to_end);
-    seconds(5.1).await;
-    assert_eq!(stage.published(), ["start i", "end disconnected 0 i"]);
-    assert_eq!(stage.reap().live(), 0);
+    assert_eq!(peer.heard(), ["pong [2]", "pong [9]"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_websocket_forbids_ends_the_call() {
-    let too_long = || {
-        let error = CapacityError::MessageTooLong {
-            size: 2,
-            max_size: 1,
-        };
-        axum::Error::new(tungstenite::Error::Capacity(error))
-    };
+    let too_long = || from_client(BINARY, &vec![0; (1 << 20) + 1]);
     let mut stage = Stage::new();
     let exotel = stage.exotel().await;
-    exotel.to.send(Err(too_long())).await.unwrap();
-    settle().await;
+    exotel.send(too_long()).await;
     assert_eq!(exotel.heard(), ["close 1009"]);
     assert_eq!(stage.published(), ["start i", "end bad_input 0 i"]);
+    exotel.close().await;
+    assert_eq!(stage.reap().live(), 0, "what was refused hides no close");
 
     let custom = stage.custom().await;
-    custom.to.send(Err(too_long())).await.unwrap();
-    settle().await;
+    custom.send(too_long()).await;
     let heard = custom.heard();
     assert!(heard[1].contains("too_large"), "{heard:?}");
     assert_eq!(heard[2], "close 1009");
+    custom.send(vec![0xff; 14]).await;
+    assert_eq!(stage.reap().live(), 0, "nor is more of it forgiven");
 }
 
 #[tokio::test(start_paused = true)]

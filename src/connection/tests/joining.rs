@@ -1,28 +1,30 @@
 //! What other connections of a call have not read yet when one joins it (3.8, 3.10).
 
-use axum::extract::ws::Message as WsMessage;
-
 use super::{Peer, Stage, ack, seconds, settle, started};
-use crate::{frame::Sender, intake::Facts};
+use crate::{
+    frame::Sender,
+    intake::Facts,
+    websocket::tests::{BINARY, TEXT, from_client},
+};
 
 const START: &str = r#"{"event":"start","interaction_id":"i"}"#;
 
 /// Puts messages into the socket that nobody reads before the test waits for something.
-fn leave_unread(peer: &Peer, messages: impl IntoIterator<Item = WsMessage>) {
+fn leave_unread(peer: &Peer, messages: impl IntoIterator<Item = Vec<u8>>) {
     for message in messages {
-        peer.to.try_send(Ok(message)).unwrap();
+        peer.to.try_send(message).unwrap();
     }
 }
 
-fn audio(bytes: usize, count: usize) -> impl Iterator<Item = WsMessage> {
-    std::iter::repeat_n(WsMessage::Binary(vec![0; bytes].into()), count)
+fn audio(bytes: usize, count: usize) -> impl Iterator<Item = Vec<u8>> {
+    std::iter::repeat_n(from_client(BINARY, &vec![0; bytes]), count)
 }
 
 /// Connects, and starts the call in the next moment, before any other connection reads what comes after this.
 async fn join(stage: &mut Stage) -> Peer {
     let peer = stage.connect(Facts::new(Sender::Custom, "t", ""));
     settle().await;
-    leave_unread(&peer, [WsMessage::Text(START.into())]);
+    leave_unread(&peer, [from_client(TEXT, START.as_bytes())]);
     peer
 }
 
@@ -102,7 +104,7 @@ async fn a_connection_that_is_done_delays_nobody() {
     let first = stage.custom().await;
     first.send_frames(1).await;
     let second = join(&mut stage).await;
-    let rest = audio(320, 2).chain([WsMessage::Text("nonsense".into())]);
+    let rest = audio(320, 2).chain([from_client(TEXT, b"nonsense")]);
     leave_unread(&first, rest.chain(audio(320, 100)));
     settle().await;
     stage.lane.confirm_all();

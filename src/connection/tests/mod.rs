@@ -8,6 +8,7 @@ mod leaving;
 mod resuming;
 
 use std::{
+    io::{self, Cursor},
     num::NonZeroU64,
     pin::Pin,
     sync::Arc,
@@ -15,14 +16,28 @@ use std::{
     time::Duration,
 };
 
-use axum::extract::ws::Message as WsMessage;
-use futures_util::{Sink, Stream};
 use parking_lot::Mutex;
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::mpsc,
+    task::JoinSet,
+};
+use tokio_tungstenite::tungstenite::protocol::frame::{
+    FrameHeader,
+    coding::{Control, Data, OpCode},
+};
 
 use super::{Settings, Shared, run};
 use crate::{
-    calls::Calls, frame::Sender, intake::Facts, publisher::by_hand::ByHand, shutdown::Shutdown,
+    calls::Calls,
+    frame::Sender,
+    intake::Facts,
+    publisher::by_hand::ByHand,
+    shutdown::Shutdown,
+    websocket::{
+        WebSocket,
+        tests::{BINARY, CLOSE, TEXT, from_client},
+    },
 };
 
 /// The service as far as connections see it.
@@ -56,16 +71,15 @@ impl Stage {
 
     fn connect(&mut self, facts: Facts) -> Peer {
         let (to, from_peer) = mpsc::channel(1000);
-        let taken = Arc::new(Mutex::new(Taken {
-            room: usize::MAX,
-            ..Taken::default()
-        }));
+        let taken = Arc::new(Mutex::new(Taken::default()));
         let wire = Wire {
             from_peer,
+            left: Vec::new(),
             taken: Arc::clone(&taken),
         };
         let shared = Arc::clone(&self.shared);
-        self.connections.spawn(run(wire, facts, shared));
+        let socket = WebSocket::new(wire, &[], shared.settings.max_message_bytes);
+        self.connections.spawn(run(socket, facts, shared));
         Peer { to, taken }
     }
 
@@ -104,18 +118,18 @@ impl Stage {
 
 /// The other end of a socket.
 struct Peer {
-    to: mpsc::Sender<Result<WsMessage, axum::Error>>,
+    to: mpsc::Sender<Vec<u8>>,
     taken: Arc<Mutex<Taken>>,
 }
 
 impl Peer {
     async fn say(&self, text: &str) {
-        self.send(WsMessage::Text(text.into())).await;
+        self.send(from_client(TEXT, text.as_bytes())).await;
     }
 
     async fn send_frames(&self, count: usize) {
         for _ in 0..count {
-            self.send(WsMessage::Binary(vec![0; 320].into())).await;
+            self.send(from_client(BINARY, &[0; 320])).await;
         }
         settle().await;
     }
@@ -128,8 +142,12 @@ impl Peer {
         .await;
     }
 
-    async fn send(&self, message: WsMessage) {
-        self.to.send(Ok(message)).await.unwrap();
+    async fn close(&self) {
+        self.send(from_client(CLOSE, &[])).await;
+    }
+
+    async fn send(&self, frame: Vec<u8>) {
+        self.to.send(frame).await.unwrap();
         settle().await;
     }
 
@@ -138,10 +156,10 @@ impl Peer {
         std::mem::take(&mut self.taken.lock().messages)
     }
 
-    /// Takes so many messages more, and then none.
-    fn take_only(&self, room: usize) {
+    /// Whether it takes what is sent to it.
+    fn reads(&self, reads: bool) {
         let mut taken = self.taken.lock();
-        taken.room = room;
+        taken.blocked = !reads;
         if let Some(waiting) = taken.waiting.take() {
             waiting.wake();
         }
@@ -152,65 +170,80 @@ impl Peer {
 #[derive(Debug, Default)]
 struct Taken {
     messages: Vec<String>,
-    room: usize,
+    blocked: bool,
     waiting: Option<Waker>,
     closed: bool,
-    /// The stream was read to its end, which is when a socket has answered a close.
-    read_to_end: bool,
+}
+
+impl Taken {
+    fn take(&mut self, bytes: &[u8]) {
+        let mut bytes = Cursor::new(bytes);
+        while let Some((header, length)) = FrameHeader::parse(&mut bytes).unwrap() {
+            let mut payload = vec![0; usize::try_from(length).unwrap()];
+            io::Read::read_exact(&mut bytes, &mut payload).unwrap();
+            assert!(!self.closed, "{header:?} after a close");
+            assert!(header.is_final && header.mask.is_none());
+            self.messages.push(match header.opcode {
+                OpCode::Data(Data::Text) => String::from_utf8(payload).unwrap(),
+                OpCode::Control(Control::Ping) => "ping".to_owned(),
+                OpCode::Control(Control::Pong) => format!("pong {payload:?}"),
+                OpCode::Control(Control::Close) => {
+                    self.closed = true;
+                    let code = payload.first_chunk().copied().map(u16::from_be_bytes);
+                    code.map_or("close".to_owned(), |code| format!("close {code}"))
+                }
+                other => panic!("{other:?}"),
+            });
+        }
+    }
 }
 
 /// Our end of a socket.
 struct Wire {
-    from_peer: mpsc::Receiver<Result<WsMessage, axum::Error>>,
+    from_peer: mpsc::Receiver<Vec<u8>>,
+    left: Vec<u8>,
     taken: Arc<Mutex<Taken>>,
 }
 
-impl Stream for Wire {
-    type Item = Result<WsMessage, axum::Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = self.from_peer.poll_recv(cx);
-        if matches!(next, Poll::Ready(None)) {
-            self.taken.lock().read_to_end = true;
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        space: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.left.is_empty() {
+            let Poll::Ready(frame) = self.from_peer.poll_recv(cx) else {
+                return Poll::Pending;
+            };
+            self.left = frame.unwrap_or_default();
         }
-        next
+        let count = self.left.len().min(space.remaining());
+        space.put_slice(&self.left[..count]);
+        self.left.drain(..count);
+        Poll::Ready(Ok(()))
     }
 }
 
-impl Sink<WsMessage> for Wire {
-    type Error = axum::Error;
-
-    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), axum::Error>> {
+impl AsyncWrite for Wire {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let mut taken = self.taken.lock();
-        if taken.room == 0 {
+        if taken.blocked {
             taken.waiting = Some(cx.waker().clone());
             return Poll::Pending;
         }
+        taken.take(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
-    fn start_send(self: Pin<&mut Self>, message: WsMessage) -> Result<(), axum::Error> {
-        let mut taken = self.taken.lock();
-        assert!(!taken.closed, "{message:?} after a close");
-        taken.room -= 1;
-        let words = match message {
-            WsMessage::Text(text) => text.to_string(),
-            WsMessage::Ping(_) => "ping".to_owned(),
-            WsMessage::Close(frame) => {
-                taken.closed = true;
-                format!("close {}", frame.unwrap().code)
-            }
-            other => panic!("{other:?}"),
-        };
-        taken.messages.push(words);
-        Ok(())
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), axum::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), axum::Error>> {
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 }
