@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use futures_util::future::Either;
+use futures_util::future::BoxFuture;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -236,24 +236,25 @@ fn accept(
     response
 }
 
-/// Serves a connection as what it really is: none of the layers through which the handshake came stays below it.
+/// Serves a connection as what it really is: none of the layers through which the handshake came stays below it. On
+/// the heap, or the task would have room for it twice.
 fn serve(
     upgraded: Upgraded,
     facts: Facts,
     connections: Arc<connection::Shared>,
-) -> Option<impl Future<Output = ()>> {
+) -> Option<BoxFuture<'static, ()>> {
     let max = connections.settings.max_message_bytes;
-    Some(match upgraded.downcast::<TokioIo<TcpStream>>() {
+    match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(bare) => {
             let socket = WebSocket::new(bare.io.into_inner(), &bare.read_buf, max);
-            Either::Left(connection::run(socket, facts, connections))
+            Some(Box::pin(connection::run(socket, facts, connections)))
         }
         Err(upgraded) => {
             let bare = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>().ok()?;
             let socket = WebSocket::new(bare.io.into_inner(), &bare.read_buf, max);
-            Either::Right(connection::run(socket, facts, connections))
+            Some(Box::pin(connection::run(socket, facts, connections)))
         }
-    })
+    }
 }
 
 fn leaving(shown: &str, path: &str) -> Response {
