@@ -152,12 +152,10 @@ impl Batch {
 
     /// Passes over what is left of a refused frame.
     fn skip(&mut self) {
-        let there = (self.end - self.at) as u64;
-        let skipped = self.course.skip.min(there);
-        self.course.skip -= skipped;
-        self.at = self
-            .end
-            .min(self.at + usize::try_from(skipped).unwrap_or(usize::MAX));
+        let there = self.end - self.at;
+        let skipped = usize::try_from(self.course.skip).map_or(there, |skip| skip.min(there));
+        self.course.skip -= skipped as u64;
+        self.at += skipped;
     }
 
     fn show(&mut self, found: Found) -> Result<Message<'_>, Violation> {
@@ -197,13 +195,6 @@ impl Course {
                 "a frame has an opcode that is reserved",
             ));
         };
-        let gathered = self.fragments.as_ref().map_or(0, |fragments| {
-            if kind.is_control() {
-                0
-            } else {
-                fragments.bytes.len()
-            }
-        });
         let wanted = kind.is_control() || !self.refused;
         if wanted && header.payload > self.message_bytes_max as u64 {
             return Err(self.too_large());
@@ -226,6 +217,10 @@ impl Course {
         if !wanted {
             return Ok(None);
         }
+        let gathered = self
+            .fragments
+            .as_ref()
+            .map_or(0, |fragments| fragments.bytes.len());
         match (kind, &self.fragments) {
             (Kind::Continuation, None) => {
                 Err(Violation::Protocol("a continuation has no beginning"))
