@@ -23,10 +23,7 @@ pub struct Args {}
 
 /// Plays the demo and says what it came to.
 pub fn run(_: Args) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("the runtime could not be started")?;
+    let runtime = super::runtime(tokio::runtime::Builder::new_multi_thread())?;
     let (url, outcome) = runtime.block_on(watch())?;
     if let Some(verdict) = outcome.heard.verdict() {
         writeln!(io::stdout().lock(), "call {CALL}: {verdict}").context(STDOUT)?;

@@ -56,10 +56,7 @@ pub struct Args {
 
 /// Reads, puts together, writes, and says what came of it.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("the runtime could not be started")?;
+    let runtime = super::runtime(tokio::runtime::Builder::new_current_thread())?;
     let said = runtime.block_on(export(args))?;
     let mut out = io::stdout().lock();
     match out.write_all(said.as_bytes()).and_then(|()| out.flush()) {

@@ -16,7 +16,9 @@ pub mod verify;
 
 use std::{ffi::OsString, process::ExitCode};
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
 
 /// Takes telephone audio over WebSocket, from Exotel and from clients with a JWT, and publishes every frame to a
 /// Redis Stream, or to a journal on disk where there is no Redis.
@@ -91,6 +93,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<ExitCode>
         Some(Command::Token(args)) => token::run(args),
         Some(Command::Health(args)) => health::run(args),
     }
+}
+
+/// What a subcommand runs on.
+fn runtime(mut builder: Builder) -> anyhow::Result<Runtime> {
+    builder
+        .enable_all()
+        .build()
+        .context("the runtime could not be started")
 }
 
 const AFTER_HELP: &str = "\

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{runtime::Builder, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -42,10 +42,7 @@ pub struct Args {
 
 /// Publishes, shows how far it is, and says what came of it.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("the runtime could not be started")?;
+    let runtime = super::runtime(Builder::new_current_thread())?;
     runtime.block_on(replay(args))
 }
 

@@ -19,10 +19,7 @@ pub struct Args {}
 pub fn run(_: Args) -> anyhow::Result<ExitCode> {
     let prepared = Prepared::load()?;
     telemetry::init(&prepared.config().telemetry);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
+    let runtime = super::runtime(tokio::runtime::Builder::new_multi_thread())?;
     let code = runtime.block_on(serve(prepared));
     // Whatever still runs after a second signal is not waited for.
     runtime.shutdown_background();

@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::Args as ClapArgs;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use tokio::{pin, select, time};
+use tokio::{pin, runtime::Builder, select, time};
 
 use crate::{
     audio::wav::Clip,
@@ -80,10 +80,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let settings = settings(args)?;
     // Deliberately no error: the old limit may do.
     open_files::raise(settings.calls as u64 + OPEN_FILES_BESIDE);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("the runtime could not be started")?;
+    let runtime = super::runtime(Builder::new_multi_thread())?;
     let summary = runtime.block_on(watch(settings))?;
     write!(io::stdout().lock(), "{summary}").context("the summary could not be written")?;
     Ok(if summary.is_clean() {

@@ -49,10 +49,7 @@ pub struct Args {
 
 /// Reads, compares, prints.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("the runtime could not be started")?;
+    let runtime = super::runtime(tokio::runtime::Builder::new_current_thread())?;
     runtime.block_on(verify(args))
 }
 

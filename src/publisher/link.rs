@@ -158,6 +158,21 @@ impl Dial {
     }
 }
 
+#[cfg(test)]
+impl Dial {
+    /// How to reach a server that a test plays.
+    pub(super) fn to(listener: &tokio::net::TcpListener, stream: &str) -> Self {
+        let url = format!("redis://{}", listener.local_addr().unwrap());
+        let settings = RedisSettings {
+            urls: vec![Secret::new(url)],
+            topology: super::Topology::Standalone,
+            tls_ca: None,
+            tls_client: None,
+        };
+        Self::new(&settings, stream, &[]).unwrap()
+    }
+}
+
 impl fmt::Debug for Dial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dial")

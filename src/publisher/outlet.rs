@@ -74,11 +74,6 @@ impl Outlet {
         self.0.wait_for_room().await;
     }
 
-    /// Whether the lane can neither deliver nor keep what comes (5.4).
-    pub fn is_full(&self) -> bool {
-        self.0.is_full()
-    }
-
     /// Whether audio of senders that cannot wait is to be dropped.
     pub fn sheds(&self) -> bool {
         self.0.sheds()

@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{
         TcpListener, TcpStream, UnixStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
@@ -281,47 +281,47 @@ async fn carry(client: TcpStream, server: PathBuf, link: Link) {
 }
 
 async fn requests(mut from: OwnedReadHalf, mut to: unix::OwnedWriteHalf, link: &Link) -> End {
-    let mut buffer = vec![0; CHUNK_BYTES];
-    loop {
-        let read = from.read(&mut buffer).await.unwrap_or_default();
-        if read == 0 {
-            return End::Closed;
+    match pass_on(&mut from, &mut to, link, false).await {
+        Err(end) => end,
+        Ok((How::Late(by), mut held)) => {
+            // The rest of what is being written, so that it is whole when it arrives.
+            timeout(Duration::from_millis(20), from.read_to_end(&mut held))
+                .await
+                .ok();
+            End::Late { held, to, by }
         }
-        link.weather().await;
-        let (passes, strike) = link.pass(false, read);
-        if to.write_all(&buffer[..passes]).await.is_err() {
-            return End::PeerGone;
-        }
-        match strike {
-            None => {}
-            Some(How::Late(by)) => {
-                let mut held = buffer[passes..read].to_vec();
-                // The rest of what is being written, so that it is whole when it arrives.
-                timeout(Duration::from_millis(20), from.read_to_end(&mut held))
-                    .await
-                    .ok();
-                return End::Late { held, to, by };
-            }
-            Some(_) => return End::Cut,
-        }
+        Ok(_) => End::Cut,
     }
 }
 
 async fn replies(mut from: unix::OwnedReadHalf, mut to: OwnedWriteHalf, link: &Link) -> End {
+    if let Err(end) = pass_on(&mut from, &mut to, link, true).await {
+        return end;
+    }
+    to.shutdown().await.ok();
+    End::Cut
+}
+
+/// Carries bytes on until the link is struck: how, and what of the last read did not pass.
+async fn pass_on(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    link: &Link,
+    replying: bool,
+) -> Result<(How, Vec<u8>), End> {
     let mut buffer = vec![0; CHUNK_BYTES];
     loop {
         let read = from.read(&mut buffer).await.unwrap_or_default();
         if read == 0 {
-            return End::Closed;
+            return Err(End::Closed);
         }
         link.weather().await;
-        let (passes, strike) = link.pass(true, read);
+        let (passes, strike) = link.pass(replying, read);
         if to.write_all(&buffer[..passes]).await.is_err() {
-            return End::PeerGone;
+            return Err(End::PeerGone);
         }
-        if strike.is_some() {
-            to.shutdown().await.ok();
-            return End::Cut;
+        if let Some(how) = strike {
+            return Ok((how, buffer[passes..read].to_vec()));
         }
     }
 }

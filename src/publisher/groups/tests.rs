@@ -7,10 +7,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{
-    publisher::{RedisSettings, Topology, reply::EntryId},
-    secret::Secret,
-};
+use crate::publisher::reply::EntryId;
 
 /// The newest entry of a stream, and the last that its one group was given; `None`: the user may not ask.
 type State = Arc<Mutex<Option<(u64, u64)>>>;
@@ -61,14 +58,7 @@ fn reply_to(said: &str, state: Option<(u64, u64)>) -> String {
 
 async fn watched(state: Option<(u64, u64)>) -> (Arc<Watch>, State, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("redis://{}", listener.local_addr().unwrap());
-    let settings = RedisSettings {
-        urls: vec![Secret::new(url)],
-        topology: Topology::Standalone,
-        tls_ca: None,
-        tls_client: None,
-    };
-    let dial = Dial::new(&settings, "audio_stream", &[]).unwrap();
+    let dial = Dial::to(&listener, "audio_stream");
     let trim = Trim::Age(Duration::from_mins(2));
     let (watch, task) = Watch::new(dial, "audio_stream", trim, &[]);
     let state = Arc::new(Mutex::new(state));

@@ -9,19 +9,18 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
     time::Duration,
 };
 
-use parking_lot::Mutex;
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     approach::Arrived,
+    inherited::Inherited,
     replay::{ReadFailure, Replay, Survey, survey},
 };
 use crate::{
-    journal::{Position, error::ReadError},
+    journal::Position,
     publisher::{
         backlog::{Backlog, Note},
         batch::{Batch, What},
@@ -58,21 +57,6 @@ pub(super) struct Bridge {
     retry_at: Instant,
     /// When reading may be tried again after it failed.
     pub(super) read_at: Instant,
-}
-
-/// What an earlier process has left.
-#[derive(Debug, Default)]
-pub(super) struct Inherited {
-    note: Option<Note>,
-    /// Finds out which records of it are to be published.
-    survey: Option<JoinHandle<Result<Survey, ReadError>>>,
-    /// When it is tried again after it failed.
-    survey_at: Option<Instant>,
-    /// All of it is behind this record or is this one.
-    until: Position,
-    /// What it may have published without noting it is not known yet.
-    is_doubtful: bool,
-    pub(super) arrived: Arc<Mutex<Arrived>>,
 }
 
 impl Bridge {
@@ -162,6 +146,11 @@ impl Bridge {
     /// Whether one of its threads is at something that must not be left half done.
     pub(super) fn is_working(&self) -> bool {
         self.keeper.is_busy() || self.inherited.survey.is_some()
+    }
+
+    /// Whether one of its threads may have news.
+    pub(super) fn is_at_work(&self) -> bool {
+        self.is_working() || self.replay.is_some()
     }
 
     /// Whether nothing is left to be done by it.
@@ -306,8 +295,8 @@ impl Bridge {
     }
 
     fn is_note_due(&self, now: Instant) -> bool {
-        let behind = self.keeper.account.released < self.backlog.through();
-        let again = behind && now.duration_since(self.noted_at) >= NOTE_EVERY;
+        let again = now.duration_since(self.noted_at) >= NOTE_EVERY
+            && self.keeper.account.released < self.backlog.through();
         // Before the survey is done, what the earlier process noted is still all that is known.
         let failed = self.note_again.is_some_and(|at| at <= now);
         (self.note_due || again || failed) && !self.inherited.is_unknown()
@@ -368,22 +357,6 @@ impl Bridge {
         self.note_due |=
             self.has_business() || self.keeper.account.released < self.backlog.through();
         self.retry_at = self.noted_at;
-    }
-}
-
-impl Inherited {
-    /// Whether the survey is still to be waited for.
-    pub(super) fn is_unknown(&self) -> bool {
-        self.survey.is_some() || self.survey_at.is_some()
-    }
-
-    async fn surveyed(&mut self) -> Result<Survey, ReadFailure> {
-        let Some(thread) = &mut self.survey else {
-            return std::future::pending().await;
-        };
-        let found = thread.await;
-        self.survey = None;
-        Ok(found??)
     }
 }
 

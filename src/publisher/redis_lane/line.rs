@@ -70,16 +70,21 @@ impl RedisLane {
     /// The connection is of no use any more.
     pub(super) fn lose(&mut self, broken: &Broken, now: Instant) {
         self.report_down(broken.to_string());
+        self.break_off();
+        self.hang_up(now);
+    }
+
+    /// Takes back what is in the air, and remembers what of it may arrive all the same.
+    fn break_off(&mut self) {
         if let Some(flight) = self.flight.take() {
             if flight.is_doubtful() {
                 self.footing.doubt = match &mut self.line {
                     Line::Up(link) => link.identity.take().map_or(Doubt::Nameless, Doubt::Of),
-                    _ => Doubt::Nameless,
+                    Line::Down { .. } | Line::Dialling(_) => Doubt::Nameless,
                 };
             }
             self.recall(flight);
         }
-        self.hang_up(now);
     }
 
     fn hang_up(&mut self, now: Instant) {
@@ -193,7 +198,7 @@ impl RedisLane {
     pub(super) fn feed_bridge(&mut self, now: Instant) -> bool {
         let mut gathering = false;
         self.bridge.end_long_hold(now);
-        if self.lane.is_filled() && self.bridge_wants_records() {
+        if self.bridge_wants_records() && self.lane.is_filled() {
             gathering = now.duration_since(self.flushed_at) < self.gather;
             if !gathering {
                 self.bridge.write(self.lane.take());
@@ -307,14 +312,7 @@ impl RedisLane {
     /// Makes what is left safe, and the journal know of it.
     pub(super) async fn leave(mut self) -> Left {
         let now = Instant::now();
-        if let Some(flight) = self.flight.take() {
-            if flight.is_doubtful()
-                && let Line::Up(link) = &mut self.line
-            {
-                self.footing.doubt = link.identity.take().map_or(Doubt::Nameless, Doubt::Of);
-            }
-            self.recall(flight);
-        }
+        self.break_off();
         self.line = Line::Down { until: now };
         if self.lane.is_filled() || is_in_memory(&self.again) {
             self.open_bridge();

@@ -13,6 +13,7 @@ mod bridge;
 mod broken;
 mod catch_up;
 mod flight;
+mod inherited;
 mod line;
 mod patience;
 mod replay;

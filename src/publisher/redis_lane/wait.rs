@@ -35,6 +35,7 @@ impl RedisLane {
     /// Every arm either has not happened or is returned.
     pub(super) async fn wait(&mut self, ticks: &mut Interval, gathering: bool) -> Wake {
         let wants_records = !gathering && self.wants_records();
+        let (at_work, behind) = (self.bridge.is_at_work(), self.bridge.has_business());
         let Self {
             lane,
             gather,
@@ -72,8 +73,8 @@ impl RedisLane {
             wake = on_line => wake,
             () = timer.sleep(gather.saturating_sub(flushed_at.elapsed())), if gathering => Wake::GatherOver,
             () = lane.filled(), if wants_records => Wake::Filled,
-            news = bridge.news() => Wake::News(news),
-            () = throttle.changed() => Wake::Allowed,
+            news = bridge.news(), if at_work => Wake::News(news),
+            () = throttle.changed(), if behind => Wake::Allowed,
             _ = ticks.tick() => Wake::Tick,
         }
     }

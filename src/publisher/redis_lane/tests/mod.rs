@@ -19,10 +19,9 @@ use super::RedisLane;
 use crate::{
     journal::{self, Keep},
     publisher::{
-        Left, RedisSettings, Topology, Trim, batch::What, groups::throttle::Throttle,
-        keeper::Keeper, lane::Lane, link::Dial, progress::Progress, reply,
+        Left, Trim, batch::What, groups::throttle::Throttle, keeper::Keeper, lane::Lane,
+        link::Dial, progress::Progress, reply,
     },
-    secret::Secret,
 };
 
 /// A lane, its owner at work, and the server that it talks to.
@@ -42,14 +41,7 @@ impl Stage {
     }
 
     fn over(journal: tempfile::TempDir, listener: TcpListener, gather: Duration) -> Self {
-        let url = format!("redis://{}", listener.local_addr().unwrap());
-        let settings = RedisSettings {
-            urls: vec![Secret::new(url)],
-            topology: Topology::Standalone,
-            tls_ca: None,
-            tls_client: None,
-        };
-        let dial = Dial::new(&settings, "audio", &[]).unwrap();
+        let dial = Dial::to(&listener, "audio");
         let lane = Arc::new(Lane::new("audio".to_owned(), Trim::Never));
         let (give_up, told_to) = oneshot::channel::<()>();
         let mut owner = JoinSet::new();
