@@ -4,9 +4,12 @@
 //! as the same few values. Whether a message is allowed, and what follows from it, is decided in `intake.rs`.
 //! Invariant: no field of any type or size makes an event unreadable; only what is not JSON, or has no `event`, is.
 
+mod ordinary;
 pub mod reply;
 pub mod scalar;
 pub mod start;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 
@@ -67,8 +70,46 @@ pub enum DecodeError {
     NoEvent,
 }
 
+impl<'a> Media<'a> {
+    /// Of an event that has its audio in an object of its own.
+    fn nested(media: MediaSlots<'a>, track: Scalar<'a>, stream_sid: Scalar<'a>) -> Self {
+        Self {
+            payload: media.payload,
+            offset_ms: media.timestamp.integer(),
+            chunk: media.chunk.integer(),
+            track: media.track.or(track).into_text(),
+            stream_sid: stream_sid.or(media.stream_sid).into_text(),
+            seq: Scalar::Nothing,
+        }
+    }
+
+    /// Of an event that has its audio beside its name.
+    fn flat(
+        payload: Scalar<'a>,
+        seq: Scalar<'a>,
+        track: Scalar<'a>,
+        stream_sid: Scalar<'a>,
+    ) -> Self {
+        Self {
+            payload,
+            track: track.into_text(),
+            stream_sid: stream_sid.into_text(),
+            seq,
+            ..Self::default()
+        }
+    }
+}
+
 /// Reads a text message.
 pub fn decode_text(text: &str) -> Result<Inbound<'_>, DecodeError> {
+    match ordinary::read(text) {
+        Some(audio) => Ok(audio),
+        None => decode_any(text),
+    }
+}
+
+/// Reads a text message, whatever it looks like.
+fn decode_any(text: &str) -> Result<Inbound<'_>, DecodeError> {
     let Ok(Loose(envelope)) = serde_json::from_str::<Loose<Envelope<'_>>>(text) else {
         return Err(DecodeError::NotJson);
     };
@@ -131,21 +172,13 @@ impl<'a> Envelope<'a> {
     fn into_inbound(self) -> Option<Inbound<'a>> {
         let event = self.event.into_string()?;
         Some(match event.as_ref() {
-            "media" => Inbound::Media(Media {
-                payload: self.media.payload,
-                offset_ms: self.media.timestamp.integer(),
-                chunk: self.media.chunk.integer(),
-                track: self.media.track.or(self.track).into_text(),
-                stream_sid: self.flat.stream_sid.or(self.media.stream_sid).into_text(),
-                seq: Scalar::Nothing,
-            }),
-            "audio" => Inbound::Media(Media {
-                payload: self.data,
-                track: self.track.into_text(),
-                stream_sid: self.flat.stream_sid.into_text(),
-                seq: self.seq,
-                ..Media::default()
-            }),
+            "media" => Inbound::Media(Media::nested(self.media, self.track, self.flat.stream_sid)),
+            "audio" => Inbound::Media(Media::flat(
+                self.data,
+                self.seq,
+                self.track,
+                self.flat.stream_sid,
+            )),
             "start" => Inbound::Start(Box::new(Start::from_slots(&self.flat, self.start.as_ref()))),
             "connected" => Inbound::Connected,
             "dtmf" => Inbound::Dtmf {
@@ -174,15 +207,24 @@ struct MediaSlots<'a> {
     stream_sid: Scalar<'a>,
 }
 
+impl<'a> MediaSlots<'a> {
+    fn slot(&mut self, key: &str) -> Option<&mut Scalar<'a>> {
+        match key {
+            "payload" => Some(&mut self.payload),
+            "timestamp" => Some(&mut self.timestamp),
+            "chunk" => Some(&mut self.chunk),
+            "track" => Some(&mut self.track),
+            "stream_sid" | "streamSid" => Some(&mut self.stream_sid),
+            _ => None,
+        }
+    }
+}
+
 impl<'de> Slots<'de> for MediaSlots<'de> {
     fn put<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "payload" => fill(&mut self.payload, map),
-            "timestamp" => fill(&mut self.timestamp, map),
-            "chunk" => fill(&mut self.chunk, map),
-            "track" => fill(&mut self.track, map),
-            "stream_sid" | "streamSid" => fill(&mut self.stream_sid, map),
-            _ => pass(map),
+        match self.slot(key) {
+            Some(slot) => fill(slot, map),
+            None => pass(map),
         }
     }
 }
@@ -213,152 +255,6 @@ impl<'de> Slots<'de> for Detail<'de> {
             "name" => fill(&mut self.name, map),
             "reason" => fill(&mut self.reason, map),
             _ => pass(map),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn media(text: &str) -> Media<'_> {
-        match decode_text(text) {
-            Ok(Inbound::Media(media)) => media,
-            other => panic!("{text}: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn media_is_read_with_strings_numbers_or_next_to_nothing() {
-        let strings = media(
-            r#"{"event":"media","stream_sid":"s1","sequence_number":"2","media":{"chunk":"1","timestamp":"20","payload":"AAAA"}}"#,
-        );
-        assert_eq!((strings.offset_ms, strings.chunk), (Some(20), Some(1)));
-        assert_eq!(strings.stream_sid.as_deref(), Some("s1"));
-        assert!(matches!(
-            strings.payload,
-            Scalar::Text(Cow::Borrowed("AAAA"))
-        ));
-
-        let numbers = media(
-            r#"{"event":"media","streamSid":"s1","media":{"track":"inbound","chunk":1,"timestamp":20,"payload":"A\/A="}}"#,
-        );
-        assert_eq!((numbers.offset_ms, numbers.chunk), (Some(20), Some(1)));
-        assert_eq!(numbers.track.as_deref(), Some("inbound"));
-        assert_eq!(numbers.payload.text().as_deref(), Some("A/A="));
-
-        assert_eq!(media(r#"{"event":"media"}"#).payload, Scalar::Nothing);
-        assert_eq!(
-            media(r#"{"event":"media","media":null}"#).payload,
-            Scalar::Nothing
-        );
-        assert_eq!(
-            media(r#"{"event":"media","media":[1,{"payload":"x"}]}"#).payload,
-            Scalar::Nothing
-        );
-    }
-
-    #[test]
-    fn ids_and_tracks_may_be_numbers_and_numbers_may_have_a_point() {
-        let media = media(
-            r#"{"event":"media","stream_sid":55,"track":"","media":{"track":2,"chunk":3.0,"timestamp":4e1,"payload":""}}"#,
-        );
-        assert_eq!(media.stream_sid.as_deref(), Some("55"));
-        assert_eq!(media.track.as_deref(), Some("2"));
-        assert_eq!((media.offset_ms, media.chunk), (Some(40), Some(3)));
-        for (text, expected) in [
-            ("9.0", Some(9)),
-            ("9007199254740992.0", Some(9_007_199_254_740_992)),
-            ("0.0", Some(0)),
-            ("9.5", None),
-            ("-1", None),
-            ("-1.0", None),
-            ("1e300", None),
-        ] {
-            let scalar: Scalar<'_> = serde_json::from_str(text).unwrap();
-            assert_eq!(scalar.integer(), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn both_spellings_of_one_member_are_no_error() {
-        let media = media(
-            r#"{"stream_sid":"a","streamSid":"b","event":"media","media":{"payload":"AA==","payload":"BB=="}}"#,
-        );
-        assert_eq!(media.stream_sid.as_deref(), Some("b"));
-        assert_eq!(media.payload.text().as_deref(), Some("BB=="));
-    }
-
-    #[test]
-    fn small_events_are_read_nested_or_flat() {
-        for text in [
-            r#"{"event":"dtmf","dtmf":{"digit":"5","duration":"100"}}"#,
-            r#"{"event":"dtmf","digit":5,"duration":100}"#,
-        ] {
-            assert!(
-                matches!(decode_text(text), Ok(Inbound::Dtmf { digit, duration_ms: Some(100) }) if digit == "5"),
-                "{text}"
-            );
-        }
-        assert!(matches!(
-            decode_text(r#"{"event":"stop"}"#),
-            Ok(Inbound::Stop { word: None })
-        ));
-        assert!(matches!(
-            decode_text(r#"{"event":"stop","stop":{"reason":"callended"}}"#),
-            Ok(Inbound::Stop { word: Some(word) }) if word == "callended"
-        ));
-        assert!(matches!(
-            decode_text(r#"{"event":"silence"}"#),
-            Ok(Inbound::Unknown)
-        ));
-    }
-
-    #[test]
-    fn what_is_no_event_is_told_apart() {
-        let check =
-            |text: &str, expected| assert_eq!(decode_text(text).err(), Some(expected), "{text}");
-        check("", DecodeError::NotJson);
-        check("{", DecodeError::NotJson);
-        check("hello", DecodeError::NotJson);
-        check(r#"{"event":"media"} x"#, DecodeError::NotJson);
-        check(&"[".repeat(100_000), DecodeError::NotJson);
-        check("{}", DecodeError::NoEvent);
-        check("42", DecodeError::NoEvent);
-        check(r#"{"event":7}"#, DecodeError::NoEvent);
-    }
-
-    #[test]
-    fn binary_is_an_event_only_if_it_is_one_whole() {
-        assert!(matches!(
-            decode_binary(br#" {"event":"clear"}"#),
-            Inbound::Clear
-        ));
-        for audio in [
-            &b"{\"event\":\"cl"[..],
-            b"{}",
-            b"{\"event\":1}",
-            b"{\xff\xfe",
-            b"\x00\x01",
-        ] {
-            assert!(matches!(decode_binary(audio), Inbound::Raw(raw) if raw == audio));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_panics(text in r#"[{}\[\]":,a-z0-9 ]{0,80}"#) {
-            let event = decode_text(&text);
-            prop_assert!(event.is_err() || text.contains("event"));
-        }
-
-        #[test]
-        fn unknown_members_change_nothing(key in "[a-z]{12,20}", value in "[ -~&&[^\"\\\\]]{0,20}") {
-            let text = format!(r#"{{"{key}":"{value}","event":"media","media":{{"{key}":[{{}}],"payload":"AAAA"}}}}"#);
-            let media = media(&text);
-            prop_assert_eq!(media.payload.text(), Some(Cow::Borrowed("AAAA")));
         }
     }
 }

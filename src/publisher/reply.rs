@@ -1,6 +1,7 @@
 //! Redis's replies, as far as a lane cares: entry ids by the thousand, and now and then something else.
 //!
-//! Ids are read by hand, since there is one per frame; everything else goes through the redis crate's parser.
+//! Ids and the answers that say nothing are read by hand, since they come with every frame and every transaction;
+//! everything else goes through the redis crate's parser, which has a buffer of 8 KiB to clear each time.
 
 use std::fmt;
 
@@ -74,6 +75,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<(Reply, usize)>, RedisError> {
     let Some(length) = length(bytes, DEPTH_MAX) else {
         return Ok(None);
     };
+    if bytes.starts_with(b"+") {
+        return Ok(Some((Reply::Done, length)));
+    }
     let reply = match redis::parse_redis_value(bytes.get(..length).unwrap_or_default())? {
         Value::ServerError(error) => Reply::Error(words(&error)),
         _ => Reply::Done,
