@@ -208,13 +208,13 @@ struct MediaSlots<'a> {
 }
 
 impl<'a> MediaSlots<'a> {
-    fn slot(&mut self, key: &str) -> Option<&mut Scalar<'a>> {
+    fn slot(&mut self, key: &[u8]) -> Option<&mut Scalar<'a>> {
         match key {
-            "payload" => Some(&mut self.payload),
-            "timestamp" => Some(&mut self.timestamp),
-            "chunk" => Some(&mut self.chunk),
-            "track" => Some(&mut self.track),
-            "stream_sid" | "streamSid" => Some(&mut self.stream_sid),
+            b"payload" => Some(&mut self.payload),
+            b"timestamp" => Some(&mut self.timestamp),
+            b"chunk" => Some(&mut self.chunk),
+            b"track" => Some(&mut self.track),
+            b"stream_sid" | b"streamSid" => Some(&mut self.stream_sid),
             _ => None,
         }
     }
@@ -222,7 +222,7 @@ impl<'a> MediaSlots<'a> {
 
 impl<'de> Slots<'de> for MediaSlots<'de> {
     fn put<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match self.slot(key) {
+        match self.slot(key.as_bytes()) {
             Some(slot) => fill(slot, map),
             None => pass(map),
         }

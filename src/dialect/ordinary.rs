@@ -4,32 +4,34 @@
 //! ordinary here (an escape, a fraction, a list, another event) is none of this module's: it gives up, and that reader
 //! decides. Invariant: what is read here reads the same there.
 
+use std::ops::Range;
+
 use super::{Inbound, Media, MediaSlots, scalar::Scalar};
 
 /// Reads an audio event, if it is an ordinary one.
 pub(super) fn read(text: &str) -> Option<Inbound<'_>> {
-    let mut tokens = Tokens { rest: text };
+    let mut tokens = Tokens { text, at: 0 };
     let mut event = Scalar::Nothing;
     let (mut stream_sid, mut track) = (Scalar::Nothing, Scalar::Nothing);
     let (mut data, mut seq) = (Scalar::Nothing, Scalar::Nothing);
     let mut media = MediaSlots::default();
     tokens.object(|key, tokens| {
         let slot = match key {
-            "media" => {
+            b"media" => {
                 media = tokens.media()?;
                 return Some(());
             }
-            "event" => &mut event,
-            "stream_sid" | "streamSid" => &mut stream_sid,
-            "track" => &mut track,
-            "data" => &mut data,
-            "seq" => &mut seq,
-            _ => return tokens.scalar().map(|_| ()),
+            b"event" => &mut event,
+            b"stream_sid" | b"streamSid" => &mut stream_sid,
+            b"track" => &mut track,
+            b"data" => &mut data,
+            b"seq" => &mut seq,
+            _ => return tokens.scalar(key).map(|_| ()),
         };
-        *slot = tokens.scalar()?;
+        *slot = tokens.scalar(key)?;
         Some(())
     })?;
-    if !tokens.rest.bytes().all(|byte| is_space(byte)) {
+    if tokens.peek().is_some() {
         return None;
     }
     let Scalar::Text(event) = event else {
@@ -42,31 +44,34 @@ pub(super) fn read(text: &str) -> Option<Inbound<'_>> {
     }
 }
 
-/// What is not read yet. Every method takes the next token, or gives up.
+/// A text, and how far it is read. Every method takes the next token, or gives up.
 struct Tokens<'a> {
-    rest: &'a str,
+    text: &'a str,
+    at: usize,
 }
 
 impl<'a> Tokens<'a> {
     /// An object; `member` takes the value that belongs to the key.
-    fn object(&mut self, mut member: impl FnMut(&str, &mut Self) -> Option<()>) -> Option<()> {
+    fn object(&mut self, mut member: impl FnMut(&[u8], &mut Self) -> Option<()>) -> Option<()> {
         self.mark(b'{')?;
         loop {
-            let key = self.string()?;
+            let key = self.string(short)?;
             self.mark(b':')?;
-            member(key, self)?;
-            match self.byte()? {
-                b',' => {}
-                b'}' => return Some(()),
+            member(self.text.as_bytes().get(key)?, self)?;
+            match self.peek()? {
+                b',' => self.at += 1,
+                b'}' => break,
                 _ => return None,
             }
         }
+        self.at += 1;
+        Some(())
     }
 
     fn media(&mut self) -> Option<MediaSlots<'a>> {
         let mut media = MediaSlots::default();
         self.object(|key, tokens| {
-            let value = tokens.scalar()?;
+            let value = tokens.scalar(key)?;
             if let Some(slot) = media.slot(key) {
                 *slot = value;
             }
@@ -75,67 +80,71 @@ impl<'a> Tokens<'a> {
         Some(media)
     }
 
-    fn scalar(&mut self) -> Option<Scalar<'a>> {
-        self.pass_space();
-        if self.rest.starts_with('"') {
-            self.string().map(|text| Scalar::Text(text.into()))
-        } else {
-            self.integer().map(Scalar::Integer)
+    fn scalar(&mut self, key: &[u8]) -> Option<Scalar<'a>> {
+        if self.peek()? != b'"' {
+            return self.integer().map(Scalar::Integer);
         }
+        let is_audio = matches!(key, b"payload" | b"data");
+        let range = self.string(if is_audio { long } else { short })?;
+        self.text.get(range).map(|text| Scalar::Text(text.into()))
     }
 
-    /// A string that stands in the message as it is meant.
-    fn string(&mut self) -> Option<&'a str> {
+    /// A string that stands in the message as it is meant; `length` looks for its end.
+    fn string(&mut self, length: impl Fn(&[u8]) -> Option<usize>) -> Option<Range<usize>> {
         self.mark(b'"')?;
-        let end = memchr::memchr2(b'"', b'\\', self.rest.as_bytes())?;
-        let (text, rest) = self.rest.split_at_checked(end)?;
-        // A control character is an error, which is not told here; a loop without a way out is a fast one.
-        let least = text.bytes().fold(u8::MAX, u8::min);
-        if least < b' ' {
+        let begin = self.at;
+        let rest = self.text.as_bytes().get(begin..)?;
+        let length = length(rest)?;
+        if rest.get(length) != Some(&b'"') {
             return None;
         }
-        self.rest = rest.strip_prefix('"')?;
-        Some(text)
+        self.at += length + 1;
+        Some(begin..begin + length)
     }
 
     /// A whole number of which every reader thinks the same.
     fn integer(&mut self) -> Option<u64> {
-        let digits = self.rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, rest) = self.rest.split_at_checked(digits)?;
-        let plain = digits <= DIGITS_MAX && (digits == 1 || !number.starts_with('0'));
-        let ends = rest
-            .bytes()
-            .next()
-            .is_some_and(|byte| matches!(byte, b',' | b'}') || is_space(byte));
-        self.rest = rest;
-        number.parse().ok().filter(|_| plain && ends)
+        let rest = self.text.as_bytes().get(self.at..)?;
+        let length = rest.iter().position(|byte| !byte.is_ascii_digit())?;
+        let number = self.text.get(self.at..self.at + length)?;
+        if length > DIGITS_MAX || (length > 1 && number.starts_with('0')) {
+            return None;
+        }
+        self.at += length;
+        number.parse().ok()
     }
 
     fn mark(&mut self, mark: u8) -> Option<()> {
-        (self.byte()? == mark).then_some(())
+        if self.peek()? != mark {
+            return None;
+        }
+        self.at += 1;
+        Some(())
     }
 
-    fn byte(&mut self) -> Option<u8> {
-        self.pass_space();
-        let byte = self.rest.bytes().next()?;
-        self.rest = self.rest.get(1..)?;
-        Some(byte)
-    }
-
-    fn pass_space(&mut self) {
-        while let Some((first, rest)) = self.rest.as_bytes().split_first()
-            && is_space(*first)
-        {
-            self.rest = self
-                .rest
-                .get(self.rest.len() - rest.len()..)
-                .unwrap_or_default();
+    /// The first byte of the next token.
+    fn peek(&mut self) -> Option<u8> {
+        loop {
+            let byte = *self.text.as_bytes().get(self.at)?;
+            if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
+                return Some(byte);
+            }
+            self.at += 1;
         }
     }
 }
 
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
+/// How long a string is, looked at byte by byte.
+fn short(text: &[u8]) -> Option<usize> {
+    text.iter()
+        .position(|byte| matches!(byte, b'"' | b'\\' | ..b' '))
+}
+
+/// The same for what is long, with a fixed price. A loop without a way out is a fast one.
+fn long(text: &[u8]) -> Option<usize> {
+    let end = memchr::memchr2(b'"', b'\\', text)?;
+    let least = text.get(..end)?.iter().copied().fold(u8::MAX, u8::min);
+    (least >= b' ').then_some(end)
 }
 
 /// All numbers of so many digits fit.
@@ -188,6 +197,7 @@ mod tests {
             r#"{"event":"media","media":{"payload":"AA=="},}"#,
             r#"{"event":"media","media":{"payload":"AA=="}"#,
             "{\"event\":\"media\",\"media\":{\"payload\":\"A\u{1}==\"}}",
+            "{\"event\":\"media\",\"media\":{\"payload\":\"AA==\n\"}}",
         ] {
             assert!(read(text).is_none(), "{text}");
         }
@@ -219,7 +229,7 @@ mod tests {
             media in object(&["payload", "timestamp", "chunk", "track", "stream_sid", "streamSid", "other"]),
             event in select(&["media", "audio", "start", "Media"][..]),
             at in any::<proptest::sample::Index>(),
-            stray in proptest::option::weighted(0.3, any::<char>()),
+            stray in proptest::option::weighted(0.5, prop_oneof![any::<char>(), select(&['\n', ' ', '"', '\\', '{', '}', ',', ':', '0'][..])]),
         ) {
             let rest = top.trim_start_matches('{');
             let comma = if rest == "}" { "" } else { "," };

@@ -42,7 +42,7 @@ impl<'a> Scalar<'a> {
     pub fn integer(&self) -> Option<u64> {
         match self {
             Self::Integer(integer) => Some(*integer),
-            Self::Text(text) => text.trim().parse().ok(),
+            Self::Text(text) => text.parse().or_else(|_| text.trim().parse()).ok(),
             Self::Number(number) => whole(*number),
             Self::Nothing | Self::Odd | Self::Flag(_) => None,
         }

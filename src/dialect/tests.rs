@@ -1,3 +1,5 @@
+//! What every reader of events makes of what peers send.
+
 use proptest::prelude::*;
 
 use super::*;
