@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::progress::Progress;
+use super::{lane::FLIGHT_BYTES, progress::Progress};
 use crate::{journal::Position, record::Kind};
 
 /// Commands in the order in which they are to take effect.
@@ -211,8 +211,8 @@ impl Batch {
     }
 }
 
-/// 1 ms of 1,000 calls is 50 frames, 30 kB; ten times that is kept for the next round.
-const KEPT_BYTES_MAX: usize = 256 * 1024;
+/// Room for a full flight.
+const KEPT_BYTES_MAX: usize = 2 * FLIGHT_BYTES;
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 /// Ends what [`Batch::open`] began.

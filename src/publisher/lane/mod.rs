@@ -7,7 +7,8 @@
 //! which they were appended.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
+    mem,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -56,9 +57,11 @@ pub(super) struct Lane {
 
 #[derive(Debug)]
 struct Open {
+    /// What is complete, in order: each as much as leaves at once.
+    full: VecDeque<Batch>,
     batch: Batch,
-    /// Becomes the next batch.
-    spare: Batch,
+    /// Become the next batches.
+    spares: Vec<Batch>,
     /// Sent once per batch.
     trim: TrimArguments,
     trimmed: bool,
@@ -69,8 +72,9 @@ struct Open {
 impl Lane {
     pub(super) fn new(key: String, trim: Trim) -> Self {
         let open = Open {
+            full: VecDeque::new(),
             batch: Batch::default(),
-            spare: Batch::default(),
+            spares: Vec::new(),
             trim: TrimArguments::new(trim, 0),
             trimmed: false,
             taken: 0,
@@ -106,7 +110,7 @@ impl Lane {
                 trimmed,
                 ..
             } = open;
-            let trim = if std::mem::replace(trimmed, true) {
+            let trim = if mem::replace(trimmed, true) {
                 &TrimArguments::NONE
             } else {
                 &*trim
@@ -153,11 +157,15 @@ impl Lane {
 
     fn append(&self, write: impl FnOnce(&mut Open)) {
         let mut open = self.open.lock();
-        let first = open.batch.is_empty();
+        let first = open.is_empty();
         open.batch.open();
         let before = open.batch.bytes.len();
         write(&mut open);
         let grown = open.batch.bytes.len() - before;
+        if open.batch.bytes.len() >= FLIGHT_BYTES {
+            let full = open.next_batch();
+            open.full.push_back(full);
+        }
         drop(open);
         self.queued.fetch_add(grown, Ordering::Relaxed);
         if first {
@@ -246,17 +254,29 @@ impl Lane {
 
     /// Everything appended so far.
     pub(super) fn take(&self) -> Batch {
+        let mut all = self.take_flight();
+        while self.is_filled() {
+            all.extend(self.take_flight());
+        }
+        all
+    }
+
+    /// The oldest of what was appended, as much as is to leave at once.
+    pub(super) fn take_flight(&self) -> Batch {
         let mut open = self.open.lock();
-        open.trimmed = false;
-        open.taken += open.batch.bytes.len() as u64;
-        let spare = std::mem::take(&mut open.spare);
-        std::mem::replace(&mut open.batch, spare)
+        let full = open.full.pop_front();
+        let batch = full.unwrap_or_else(|| open.next_batch());
+        open.taken += batch.bytes.len() as u64;
+        batch
     }
 
     /// Gives back a batch whose buffer may be used again.
     pub(super) fn spare(&self, mut batch: Batch) {
         batch.recycle();
-        self.open.lock().spare = batch;
+        let mut open = self.open.lock();
+        if open.spares.len() < SPARES_MAX {
+            open.spares.push(batch);
+        }
     }
 
     /// How many bytes have been appended and taken since the beginning.
@@ -266,7 +286,7 @@ impl Lane {
 
     /// Whether anything waits in the open batch.
     pub(super) fn is_filled(&self) -> bool {
-        !self.open.lock().batch.is_empty()
+        !self.open.lock().is_empty()
     }
 
     /// Returns when something was appended to an empty batch, or the lane is closing.
@@ -309,6 +329,23 @@ impl Lane {
     }
 }
 
+impl Open {
+    fn is_empty(&self) -> bool {
+        self.full.is_empty() && self.batch.is_empty()
+    }
+
+    /// Closes the open batch, and opens another.
+    fn next_batch(&mut self) -> Batch {
+        self.trimmed = false;
+        let spare = self.spares.pop().unwrap_or_default();
+        mem::replace(&mut self.batch, spare)
+    }
+}
+
+/// 2 ms of Redis's time: enough that the way there and back does not count, and little enough to stay in the cache.
+pub(super) const FLIGHT_BYTES: usize = 512 << 10;
+/// One is sent while one gathers.
+const SPARES_MAX: usize = 2;
 /// 4 MiB are 7,000 frames of 20 ms: a third of a second of 500 calls. Longer stalls are the senders' to wait for.
 pub(super) const QUEUE_BYTES_MAX: usize = 4 << 20;
 

@@ -112,3 +112,29 @@ async fn who_need_not_wait_for_a_full_lane_goes_on_when_it_is_full() {
     lane.confirm_bytes(lane.queued_bytes());
     assert!(lane.is_full() && !lane.sheds() && lane.has_room());
 }
+
+#[test]
+fn what_has_gathered_leaves_in_flights_of_bounded_size_and_in_order() {
+    let lane = Lane::new("audio".into(), Trim::Never);
+    let progress = Arc::new(Progress::new("t", "i", 0));
+    let append = |number: u32| {
+        let json = format!("{}{number}", " ".repeat(100_000));
+        lane.append_record(json.as_bytes(), What::CallEvent(Arc::clone(&progress)));
+    };
+    let numbers = |batch: &Batch| -> Vec<u32> {
+        let json = |index| String::from_utf8_lossy(batch.fields(index)).into_owned();
+        let commands = 0..batch.entries.len();
+        let number = |text: String| text.split_whitespace().last().unwrap().parse().unwrap();
+        commands.map(|index| number(json(index))).collect()
+    };
+    (0..8).for_each(append);
+    let first = lane.take_flight();
+    assert_eq!(numbers(&first), [0, 1, 2, 3, 4, 5]);
+    lane.spare(first);
+    append(8);
+    assert_eq!(numbers(&lane.take_flight()), [6, 7, 8]);
+    assert!(!lane.is_filled());
+    (9..20).for_each(append);
+    assert_eq!(numbers(&lane.take()), (9..20).collect::<Vec<_>>());
+    assert!(!lane.is_filled() && lane.take_flight().is_empty());
+}

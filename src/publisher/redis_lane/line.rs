@@ -74,6 +74,19 @@ impl RedisLane {
         self.hang_up(now);
     }
 
+    pub(super) fn report_up(&self) {
+        if self.lane.status.set_up() {
+            telemetry::redis_up(&self.lane.key);
+        }
+    }
+
+    fn report_down(&self, problem: String) {
+        let told = problem.clone();
+        if self.lane.status.set_down(problem) {
+            telemetry::redis_down(&self.lane.key, &told);
+        }
+    }
+
     /// Takes back what is in the air, and remembers what of it may arrive all the same.
     fn break_off(&mut self) {
         if let Some(flight) = self.flight.take() {
@@ -164,7 +177,7 @@ impl RedisLane {
                 self.away_since = None;
             }
         }
-        self.flushed_at = now.checked_sub(self.gather).unwrap_or(now);
+        self.gathering.end(now);
     }
 
     /// From now on all new records go to the journal.
@@ -199,10 +212,10 @@ impl RedisLane {
         let mut gathering = false;
         self.bridge.end_long_hold(now);
         if self.bridge_wants_records() && self.lane.is_filled() {
-            gathering = now.duration_since(self.flushed_at) < self.gather;
+            gathering = !self.gathering.is_over(now);
             if !gathering {
                 self.bridge.write(self.lane.take());
-                self.flushed_at = now;
+                self.gathering.begin(now);
             }
         }
         if self.bridge.wants_feeding(now) {

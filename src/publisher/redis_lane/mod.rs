@@ -2,8 +2,9 @@
 //! confirmed it. Where Redis is away, refuses or is slow, it opens the way through the journal (`bridge.rs`).
 //!
 //! One task per lane waits for one thing at a time (`wait.rs`) and applies it; then it does whatever has become
-//! possible ([`RedisLane::advance`]). One flight is under way at a time: what comes meanwhile gathers, so it costs no
-//! throughput, and no later batch can be taken where an earlier one was refused. What a connection took down with it, or
+//! possible ([`RedisLane::advance`]). One flight is under way at a time, so that no later batch can be taken where an
+//! earlier one was refused; what comes meanwhile gathers (`gathering.rs`), and a full flight keeps Redis busy for ten times
+//! as long as the way there and back takes. What a connection took down with it, or
 //! Redis refused, is sent again before anything newer.
 //!
 //! Invariant: a record leaves this lane only with its confirmation, from Redis or from the journal.
@@ -13,6 +14,7 @@ mod bridge;
 mod broken;
 mod catch_up;
 mod flight;
+mod gathering;
 mod inherited;
 mod line;
 mod patience;
@@ -21,7 +23,7 @@ mod replay;
 mod tests;
 mod wait;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, mem, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -31,6 +33,7 @@ use self::{
     bridge::Bridge,
     broken::Broken,
     flight::{Answer, Flight, Refusal},
+    gathering::{Gathering, behind_the_others},
     line::{BACKOFF_MIN, Line},
     patience::Load,
     wait::Wake,
@@ -39,7 +42,6 @@ use super::{
     Left,
     batch::Batch,
     fence::{Doubt, Footing, Marks},
-    fine_timer::FineTimer,
     groups::throttle::Throttle,
     keeper::Keeper,
     lane::Lane,
@@ -55,7 +57,7 @@ pub(super) struct RedisLane {
     lane: Arc<Lane>,
     dial: Arc<Dial>,
     throttle: Arc<Throttle>,
-    gather: Duration,
+    gathering: Gathering,
     line: Line,
     /// Counts the connections, from 1.
     connection: u64,
@@ -83,8 +85,6 @@ pub(super) struct RedisLane {
     /// Written, but perhaps still in the encryption's buffer.
     unflushed: bool,
     replies: BytesMut,
-    timer: FineTimer,
-    flushed_at: Instant,
     heard_at: Instant,
     newest_ms: u64,
     trimmed_ms: u64,
@@ -108,7 +108,7 @@ impl RedisLane {
             lane,
             dial: Arc::new(dial),
             throttle,
-            gather,
+            gathering: Gathering::new(gather, now),
             line: Line::Down { until: now },
             connection: 0,
             backoff: BACKOFF_MIN,
@@ -125,8 +125,6 @@ impl RedisLane {
             backlog_had_turn: false,
             unflushed: false,
             replies: BytesMut::with_capacity(REPLY_BUFFER_BYTES),
-            timer: FineTimer::new(),
-            flushed_at: now,
             heard_at: now,
             newest_ms: 0,
             trimmed_ms: 0,
@@ -144,6 +142,9 @@ impl RedisLane {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tokio::pin!(give_up);
         loop {
+            if self.is_about_to_send(Instant::now()) {
+                behind_the_others().await;
+            }
             let gathering = self.advance(Instant::now());
             if self.is_done() {
                 break;
@@ -155,6 +156,11 @@ impl RedisLane {
             self.take(wake);
         }
         self.leave().await
+    }
+
+    /// Whether records that have gathered would leave at once.
+    fn is_about_to_send(&self, now: Instant) -> bool {
+        self.wants_records() && self.lane.is_filled() && self.gathering.is_over(now)
     }
 
     fn take(&mut self, wake: Wake) {
@@ -200,12 +206,12 @@ impl RedisLane {
             return gathering;
         }
         if !self.chores.is_empty() {
-            let chores = std::mem::take(&mut self.chores);
+            let chores = mem::take(&mut self.chores);
             self.begin(chores, now);
             return gathering;
         }
         if !self.again.is_empty() && self.again_at <= now && self.may_send_again() {
-            let batch = std::mem::take(&mut self.again);
+            let batch = mem::take(&mut self.again);
             self.begin(batch, now);
             self.flight = self.flight.take().map(Flight::repeated);
             return gathering;
@@ -234,12 +240,12 @@ impl RedisLane {
         if self.bridge.is_open() || !self.lane.is_filled() {
             return false;
         }
-        if now.duration_since(self.flushed_at) < self.gather {
+        if !self.gathering.is_over(now) {
             return true;
         }
-        let batch = self.bridge.part(self.lane.take());
+        let batch = self.bridge.part(self.lane.take_flight());
         self.backlog_had_turn = false;
-        self.flushed_at = now;
+        self.gathering.begin(now);
         if !batch.is_empty() {
             self.begin(batch, now);
         }
@@ -344,7 +350,7 @@ impl RedisLane {
         self.lane.confirm_bytes(landed.freed);
         self.lane.spare(landed.spare);
         // The ends of calls that waited for it come behind it.
-        let ends = std::mem::replace(&mut self.again, landed.again);
+        let ends = mem::replace(&mut self.again, landed.again);
         self.again.extend(ends);
         let frames = landed
             .published
@@ -364,19 +370,6 @@ impl RedisLane {
             && self.again.is_empty()
             && !self.lane.is_filled()
             && self.bridge.is_at_rest()
-    }
-
-    fn report_up(&self) {
-        if self.lane.status.set_up() {
-            telemetry::redis_up(&self.lane.key);
-        }
-    }
-
-    fn report_down(&self, problem: String) {
-        let told = problem.clone();
-        if self.lane.status.set_down(problem) {
-            telemetry::redis_down(&self.lane.key, &told);
-        }
     }
 
     /// Where the lane stands at this moment, should the process be killed in the next.

@@ -38,14 +38,12 @@ impl RedisLane {
         let (at_work, behind) = (self.bridge.is_at_work(), self.bridge.has_business());
         let Self {
             lane,
-            gather,
+            gathering: gathers,
             line,
             flight,
             bridge,
             replies,
             throttle,
-            timer,
-            flushed_at,
             unflushed,
             ..
         } = self;
@@ -71,7 +69,7 @@ impl RedisLane {
         tokio::select! {
             biased;
             wake = on_line => wake,
-            () = timer.sleep(gather.saturating_sub(flushed_at.elapsed())), if gathering => Wake::GatherOver,
+            () = gathers.wait(), if gathering => Wake::GatherOver,
             () = lane.filled(), if wants_records => Wake::Filled,
             news = bridge.news(), if at_work => Wake::News(news),
             () = throttle.changed(), if behind => Wake::Allowed,
