@@ -24,7 +24,8 @@
 //! A message's way: [`connection`] reads it off the socket ([`websocket`]); [`intake`] understands it (through [`dialect`]) and gives
 //! back effects and audio (through [`payload`]); [`calls`] numbers the audio in its session's [`call`] and appends it
 //! to a lane of the [`publisher`], already in the bytes that Redis will get ([`record`]); the lane's owner gathers,
-//! sends, and confirms. There is no wait between the socket and the lane.
+//! sends, and confirms. There is no wait between the socket and the lane. Threads look at their sockets in [`rounds`], one
+//! for each time that frames gather.
 //!
 //! When Redis is away (`publisher/redis_lane/`): `patience.rs` says when that is; the lane's owner then hands what it has to
 //! the keeper (`keeper.rs`), which writes and syncs the [`journal`] on a thread that may block (`bridge.rs`). When Redis is
@@ -68,6 +69,7 @@ pub mod readback;
 
 pub mod clock;
 pub mod open_files;
+pub mod rounds;
 pub mod shutdown;
 pub mod telemetry;
 

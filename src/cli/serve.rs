@@ -9,6 +9,7 @@ use crate::{
     config::Config,
     prepared::Prepared,
     publisher::Destination,
+    rounds,
     shutdown::{Asked, Signals},
     telemetry,
 };
@@ -19,7 +20,9 @@ pub struct Args {}
 pub fn run(_: Args) -> anyhow::Result<ExitCode> {
     let prepared = Prepared::load()?;
     telemetry::init(&prepared.config().telemetry);
-    let runtime = super::runtime(tokio::runtime::Builder::new_multi_thread())?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    rounds::install(&mut builder, prepared.config().publisher.gather);
+    let runtime = super::runtime(builder)?;
     let code = runtime.block_on(serve(prepared));
     // Whatever still runs after a second signal is not waited for.
     runtime.shutdown_background();

@@ -38,6 +38,7 @@ use crate::{
     payload::Scratch,
     publisher::Outlet,
     record::frame::FramePattern,
+    rounds,
     shutdown::Shutdown,
     telemetry,
     websocket::{self, Batch, WebSocket},
@@ -238,6 +239,7 @@ impl<T> Connection<T> {
     /// Takes the messages that one read has brought, as far as there is room; whether there are probably more.
     fn take_all(&mut self, mut batch: Batch, now: Now) -> bool {
         self.timing.heard(now);
+        rounds::note_audio(now.instant);
         while self.phase != Phase::Gone && self.may_read() {
             match batch.next_message() {
                 None => break,
