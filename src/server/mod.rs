@@ -4,9 +4,10 @@
 //! checks and refusals are answered to the end. Invariant: a peer that does not finish its handshake in time is gone.
 
 mod handshake;
-pub mod listen;
+mod listen;
 mod routes;
 mod slots;
+pub mod tls;
 mod upgrade;
 
 use std::{
