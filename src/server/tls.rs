@@ -1,4 +1,4 @@
-//! TLS on the connections that we accept: certificates, versions and ciphers.
+//! TLS on the connections that we accept: versions and ciphers and sessions that are taken up again.
 //!
 //! Where rustls chooses well it is left alone: TLS 1.2 and 1.3, authenticated ciphers and forward secrecy alone, and of
 //! those the one that the client wants most, since a telephone without AES knows best.
@@ -37,16 +37,23 @@ pub fn config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.send_tls13_tickets = TICKETS;
     Ok(Arc::new(config))
 }
+
+/// A client that comes back with its ticket spares us the signature, which is dear with an RSA key, and gets the next one.
+/// What a ticket stands for is kept here and serves once; of the 256 that are kept, a second one per connection would only
+/// push other clients' out. (In the ticket itself it would cost no memory. But whoever learned the key of the tickets could
+/// then read what was recorded over TLS 1.2.)
+const TICKETS: usize = 1;
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
     use rustls::{
-        CipherSuite, ClientConfig, ClientConnection, NamedGroup, ProtocolVersion, RootCertStore,
-        ServerConnection,
+        CipherSuite, ClientConfig, ClientConnection, HandshakeKind, NamedGroup, ProtocolVersion,
+        RootCertStore, ServerConnection,
         crypto::{CryptoProvider, aws_lc_rs},
         pki_types::ServerName,
     };
@@ -171,6 +178,21 @@ mod tests {
         // Tickets that carry the session would be readable for as long as their key is known.
         assert!(!server.ticketer.enabled());
         assert_eq!(server.max_early_data_size, 0);
+    }
+
+    #[test]
+    fn a_ticket_comes_with_each_connection_and_saves_the_signature() {
+        let (server, roots) = served();
+        let client = client(roots, aws_lc_rs::default_provider());
+        for kind in [
+            HandshakeKind::Full,
+            HandshakeKind::Resumed,
+            HandshakeKind::Resumed,
+        ] {
+            let (_, client) = shake_hands(&server, &client);
+            assert_eq!(client.handshake_kind(), Some(kind));
+            assert_eq!(client.tls13_tickets_received(), 1);
+        }
     }
 
     const NAME: &str = "ingest.test";
