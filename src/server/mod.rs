@@ -170,7 +170,7 @@ impl Server {
                 None => serve_http(stream, address, routes, handshake_timeout, stop).await,
                 Some(acceptor) => {
                     if let Ok(Ok(stream)) =
-                        timeout(handshake_timeout, acceptor.accept(stream)).await
+                        timeout(handshake_timeout, tls::accept(&acceptor, stream)).await
                     {
                         serve_http(stream, address, routes, handshake_timeout, stop).await;
                     }

@@ -1,7 +1,8 @@
-//! TLS on the connections that we accept: versions and ciphers and sessions that are taken up again.
+//! TLS on the connections that we accept: versions and ciphers, sessions that are taken up again, and their limits.
 //!
 //! Where rustls chooses well it is left alone: TLS 1.2 and 1.3, authenticated ciphers and forward secrecy alone, and of
-//! those the one that the client wants most, since a telephone without AES knows best.
+//! those the one that the client wants most, since a telephone without AES knows best. Invariant: a peer that reads
+//! nothing makes us keep no more than `UNSENT_BYTES_MAX` for it here.
 
 use std::{path::Path, sync::Arc};
 
@@ -9,6 +10,8 @@ use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
+use tokio::net::TcpStream;
+use tokio_rustls::{Accept, TlsAcceptor};
 
 use super::TlsFiles;
 
@@ -41,15 +44,24 @@ pub fn config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
     Ok(Arc::new(config))
 }
 
+/// The handshake, as a future.
+pub(super) fn accept(acceptor: &TlsAcceptor, stream: TcpStream) -> Accept<TcpStream> {
+    acceptor.accept_with(stream, |session| {
+        session.set_buffer_limit(Some(UNSENT_BYTES_MAX));
+    })
+}
+
 /// A client that comes back with its ticket spares us the signature, which is dear with an RSA key, and gets the next one.
 /// What a ticket stands for is kept here and serves once; of the 256 that are kept, a second one per connection would only
 /// push other clients' out. (In the ticket itself it would cost no memory. But whoever learned the key of the tickets could
 /// then read what was recorded over TLS 1.2.)
 const TICKETS: usize = 1;
+/// One record of the largest size. Before it, as much waits in the WebSocket; behind it, the kernel's own.
+const UNSENT_BYTES_MAX: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, io::Write as _};
 
     use rustls::{
         CipherSuite, ClientConfig, ClientConnection, HandshakeKind, NamedGroup, ProtocolVersion,
@@ -193,6 +205,30 @@ mod tests {
             assert_eq!(client.handshake_kind(), Some(kind));
             assert_eq!(client.tls13_tickets_received(), 1);
         }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_nothing_has_little_kept_for_it() {
+        let (server, roots) = served();
+        let client = client(roots, aws_lc_rs::default_provider());
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .unwrap();
+        let dialled = TcpStream::connect(listener.local_addr().unwrap());
+        let (dialled, accepted) = tokio::join!(dialled, listener.accept());
+        let connector = tokio_rustls::TlsConnector::from(client);
+        let name = ServerName::try_from(NAME).unwrap();
+        let (unread, server) = tokio::join!(
+            connector.connect(name, dialled.unwrap()),
+            accept(&TlsAcceptor::from(server), accepted.unwrap().0)
+        );
+        let (_unread, mut server) = (unread.unwrap(), server.unwrap());
+        let (_, session) = server.get_mut();
+        let mut kept = 0;
+        for _ in 0..8 {
+            kept += session.writer().write(&[0; UNSENT_BYTES_MAX]).unwrap();
+        }
+        assert_eq!(kept, UNSENT_BYTES_MAX);
     }
 
     const NAME: &str = "ingest.test";
