@@ -15,7 +15,7 @@ use crate::{
         error::{ConfigErrors, Documents, Problem},
     },
     publisher::Destination,
-    server::{TlsFiles, listen},
+    server::{TlsFiles, tls},
 };
 
 /// What the configuration names and what has been read and checked: keys, certificates.
@@ -43,7 +43,7 @@ impl Prepared {
                 {
                     problems.push(bad_keys(&error));
                 }
-                if let Some(Err(error)) = server_tls.as_ref().map(listen::tls_config) {
+                if let Some(Err(error)) = server_tls.as_ref().map(tls::config) {
                     problems.push(bad_certificate("SSL_CERT_PATH, SSL_KEY_PATH", &error));
                 }
                 errors.problems.extend(problems);
@@ -63,12 +63,7 @@ impl Prepared {
         if let Err(error) = &verifier {
             problems.push(bad_keys(error));
         }
-        let tls = config
-            .server
-            .tls
-            .as_ref()
-            .map(listen::tls_config)
-            .transpose();
+        let tls = config.server.tls.as_ref().map(tls::config).transpose();
         if let Err(error) = &tls {
             problems.push(bad_certificate("SSL_CERT_PATH, SSL_KEY_PATH", error));
         }
@@ -104,7 +99,7 @@ pub(crate) fn redis_documents(documents: &Documents) -> Vec<Problem> {
     }
     // Chain and key of a client have the same form as a server's.
     let client: Option<&TlsFiles> = documents.redis_tls.as_ref();
-    if let Some(Err(error)) = client.map(listen::tls_config) {
+    if let Some(Err(error)) = client.map(tls::config) {
         problems.push(bad_certificate("REDIS_TLS_CERT, REDIS_TLS_KEY", &error));
     }
     problems
@@ -130,7 +125,7 @@ fn bad_keys(error: &keys::KeyError) -> Problem {
     }
 }
 
-fn bad_certificate(names: &str, error: &listen::TlsError) -> Problem {
+fn bad_certificate(names: &str, error: &tls::TlsError) -> Problem {
     Problem {
         name: names.into(),
         value: None,

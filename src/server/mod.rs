@@ -4,9 +4,10 @@
 //! checks and refusals are answered to the end. Invariant: a peer that does not finish its handshake in time is gone.
 
 mod handshake;
-pub mod listen;
+mod listen;
 mod routes;
 mod slots;
+pub mod tls;
 mod upgrade;
 
 use std::{
@@ -169,7 +170,7 @@ impl Server {
                 None => serve_http(stream, address, routes, handshake_timeout, stop).await,
                 Some(acceptor) => {
                     if let Ok(Ok(stream)) =
-                        timeout(handshake_timeout, acceptor.accept(stream)).await
+                        timeout(handshake_timeout, tls::accept(&acceptor, stream)).await
                     {
                         serve_http(stream, address, routes, handshake_timeout, stop).await;
                     }

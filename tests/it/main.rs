@@ -69,4 +69,6 @@ mod sessions;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
+mod tls;
+#[cfg(test)]
 mod upgrade;

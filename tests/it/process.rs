@@ -1,21 +1,10 @@
-//! The process as an operator starts it (section 1, 8.3): help, usage, configuration, the ready line, TLS.
+//! The process as an operator starts it (section 1, 8.3): help, usage, configuration, the ready line.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, time::Duration};
 
 use serde_json::json;
-use tokio::net::TcpStream;
-use tokio_rustls::{
-    TlsConnector,
-    rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::ServerName},
-};
 
-use crate::{
-    caller::Caller,
-    conversation::begin,
-    redis::Redis,
-    rig::setup,
-    service::{Outcome, Setup, field, run},
-};
+use crate::service::{Outcome, Setup, field, run};
 
 const SHORT: Duration = Duration::from_secs(10);
 
@@ -187,53 +176,6 @@ async fn the_ready_line_always_comes() {
         assert_eq!(text("adapter"), "journal", "{line}");
         assert_eq!(service.logged("listening").len(), 1);
     }
-}
-
-// 2 SSL_CERT_PATH, SSL_KEY_PATH: wss and https directly.
-#[tokio::test]
-async fn certificates_make_it_wss() {
-    let redis = Redis::start().await;
-    let made =
-        rcgen::generate_simple_self_signed(vec!["ingest.test".to_owned()]).expect("a certificate");
-    let setup = setup(&redis, &[("SUPPORT_EXOTEL", "true")])
-        .file("cert.pem", &made.cert.pem())
-        .file("key.pem", &made.signing_key.serialize_pem());
-    let path = |name: &str| setup.dir().join(name).to_string_lossy().into_owned();
-    let (cert, key) = (path("cert.pem"), path("key.pem"));
-    let service = setup
-        .env("SSL_CERT_PATH", &cert)
-        .env("SSL_KEY_PATH", &key)
-        .start()
-        .await;
-    let line = service.wait_for_log("listening").await;
-    assert!(
-        field(&line, "url")
-            .and_then(|url| url.as_str())
-            .is_some_and(|url| url.starts_with("wss://")),
-        "{line}"
-    );
-
-    let mut roots = RootCertStore::empty();
-    roots.add(made.cert.der().clone()).expect("a root");
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("protocol versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let wire = TcpStream::connect(("127.0.0.1", service.port()))
-        .await
-        .expect("accepted");
-    let name = ServerName::try_from("ingest.test").expect("a name");
-    let wire = TlsConnector::from(Arc::new(config))
-        .connect(name, wire)
-        .await
-        .expect("a TLS handshake");
-    let dialled = Caller::to(&service).dial_over(Box::new(wire)).await;
-    let Ok(mut socket) = dialled else {
-        panic!("refused over TLS");
-    };
-    begin(&mut socket, "over-tls", 3).await;
-    assert_eq!(redis.wait_for_frames("over-tls", 3).await.len(), 3);
 }
 
 // 1.3: one half of a key pair, or a file that is not there, is a configuration error.
