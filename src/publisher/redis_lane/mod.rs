@@ -15,6 +15,7 @@ mod catch_up;
 mod flight;
 mod inherited;
 mod line;
+pub(super) mod measured;
 mod patience;
 mod replay;
 #[cfg(test)]
