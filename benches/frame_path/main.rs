@@ -80,14 +80,14 @@ fn publish(mut speaking: Speaking) -> Speaking {
 
 // The replies to one transaction of 64 frames.
 #[library_benchmark(setup = Answered::new)]
-#[bench::of_64_frames(args = (64), config = at_most(64_800))]
+#[bench::of_64_frames(args = (64), config = at_most(55_000))]
 fn replies(answered: Answered) -> usize {
     black_box(answered.hear())
 }
 
 // All of it, from the socket to Redis's confirmation: fifty calls of twenty frames each.
 #[library_benchmark(setup = Stage::new)]
-#[bench::exotel_20_ms(args = (FRAMES / CALLS), config = at_most(13_090_000).tool(no_more_blocks_than(90)))]
+#[bench::exotel_20_ms(args = (FRAMES / CALLS), config = at_most(12_890_000).tool(no_more_blocks_than(30)))]
 fn whole_way(stage: Stage) -> Stage {
     stage.run(FRAMES / CALLS)
 }
@@ -101,7 +101,7 @@ fn at_most(instructions: u64) -> LibraryBenchmarkConfig {
     LibraryBenchmarkConfig::default().tool(callgrind).clone()
 }
 
-/// Allocations of the whole thousand: some for each of the twenty transactions, none for a frame.
+/// Allocations of the whole thousand: one for each of the twenty transactions, none for a frame.
 fn no_more_blocks_than(blocks: u64) -> Dhat {
     let mut dhat = Dhat::default();
     dhat.hard_limits([(DhatMetric::TotalBlocks, blocks)]);
