@@ -1,11 +1,13 @@
 # The habits: test, chaos, demo. On a bare Debian with a Rust toolchain, `make test` installs what it lacks.
 
 .DEFAULT_GOAL := test
-.PHONY: test test-all chaos proofs demo tools
+.PHONY: test test-all micro chaos proofs demo tools
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT := env DEBIAN_FRONTEND=noninteractive apt-get
 CARGO_DENY_VERSION := 0.20.2
+# The library and the program that runs its benchmarks go together.
+GUNGRAUN_VERSION := 0.20.0
 
 # All that CI runs. The tests come last, so that what they say closes the output.
 test: tools
@@ -13,7 +15,12 @@ test: tools
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 	cargo deny --offline check --hide-inclusion-graph bans licenses sources
+	cargo bench --locked --bench frame_path
 	cargo test --locked
+
+# What a frame costs, in instructions and allocations, and whether that is more than it may: benches/frame_path/main.rs.
+micro: tools
+	cargo bench --locked --bench frame_path
 
 # Also what takes longer: the program as it is shipped, and two thousand calls at once through it.
 test-all: test
@@ -45,10 +52,13 @@ tools:
 	command -v cc >/dev/null || lack gcc libc6-dev; \
 	command -v redis-server >/dev/null || lack redis-server; \
 	command -v curl >/dev/null || lack curl; \
+	command -v valgrind >/dev/null || lack valgrind; \
 	/usr/bin/python3 -c 'import redis, websockets' 2>/dev/null || lack python3 python3-redis python3-websockets; \
 	command -v node >/dev/null || lack nodejs; \
 	NODE_PATH=/usr/share/nodejs node -e 'require("redis")' 2>/dev/null || lack node-redis; \
 	[ -z "$$lacking" ] || { $(SUDO) $(APT) update && $(SUDO) $(APT) install -y $$lacking; }
 	@cargo fmt --version >/dev/null && cargo clippy --version >/dev/null || rustup component add clippy rustfmt
 	@cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked --version $(CARGO_DENY_VERSION)
+	@cargo install --list | grep -qF 'gungraun-runner v$(GUNGRAUN_VERSION):' \
+		|| cargo install gungraun-runner --locked --debug --version $(GUNGRAUN_VERSION)
 	@cargo fetch --locked

@@ -17,6 +17,8 @@ mod keeper;
 mod lane;
 mod layout;
 pub(crate) mod link;
+#[doc(hidden)]
+pub mod measured;
 mod outlet;
 pub mod progress;
 mod redis_error;

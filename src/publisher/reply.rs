@@ -1,7 +1,7 @@
 //! Redis's replies, as far as a lane cares: entry ids by the thousand, and now and then something else.
 //!
-//! Ids and the answers that say nothing are read by hand, since they come with every frame and every transaction;
-//! everything else goes through the redis crate's parser, which has a buffer of 8 KiB to clear each time.
+//! Ids are read by hand, since there is one per frame, and so are the words that stand around them in a transaction;
+//! everything else goes through the redis crate's parser, which takes 8 KiB of memory for each reply.
 
 use std::fmt;
 
@@ -69,15 +69,14 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<(Reply, usize)>, RedisError> {
     if let Some(found) = read_id(bytes) {
         return Ok(Some(found));
     }
-    if bytes.starts_with(QUEUED) {
-        return Ok(Some((Reply::Queued, QUEUED.len())));
+    for (plain, reply) in [(QUEUED, Reply::Queued), (OK, Reply::Done)] {
+        if bytes.starts_with(plain) {
+            return Ok(Some((reply, plain.len())));
+        }
     }
     let Some(length) = length(bytes, DEPTH_MAX) else {
         return Ok(None);
     };
-    if bytes.starts_with(b"+") {
-        return Ok(Some((Reply::Done, length)));
-    }
     let reply = match redis::parse_redis_value(bytes.get(..length).unwrap_or_default())? {
         Value::ServerError(error) => Reply::Error(words(&error)),
         _ => Reply::Done,
@@ -170,6 +169,7 @@ fn number(digits: &[u8]) -> Option<usize> {
 
 pub(super) const DEPTH_MAX: usize = 8;
 const QUEUED: &[u8] = b"+QUEUED\r\n";
+const OK: &[u8] = b"+OK\r\n";
 
 #[cfg(test)]
 mod tests {

@@ -17,6 +17,7 @@ mod flight;
 mod gathering;
 mod inherited;
 mod line;
+pub(super) mod measured;
 mod patience;
 mod replay;
 #[cfg(test)]
