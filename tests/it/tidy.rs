@@ -72,6 +72,7 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
 fn all_sources() -> Vec<(PathBuf, String)> {
     let mut all = sources("src");
     all.extend(sources("tests"));
+    all.extend(sources("benches"));
     all
 }
 
