@@ -105,6 +105,8 @@ pub(crate) fn run(stage: &mut Stage, plan: Paced, run: &mut Run) -> Result<()> {
     spoken.late_ns.sort_unstable();
     let late = quantile(&spoken.late_ns, 0.99).unwrap_or(0.0);
     run.values.insert("late_p99_us", late / 1e3);
+    run.values
+        .insert("frame_ms", f64::from(plan.speech.frame_ms));
 
     let mut finding = match consumer {
         Some(consumer) => consumer.finish()?,

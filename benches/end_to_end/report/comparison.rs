@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::{Measured, spread};
 use crate::{
-    results::{Results, Spread},
-    rounds::kept_up,
+    results::{Results, Run, Spread},
+    rounds::{in_time, kept_up},
 };
 
 /// A column: its heading, and where its values are.
@@ -74,6 +74,13 @@ pub(super) fn tables(measured: &Measured) -> String {
         )
         .ok();
     }
+    if text.contains(&format!("{LATE} |")) {
+        writeln!(
+            text,
+            "`{LATE}`: the callers were late, so it is less than it would be.\n"
+        )
+        .ok();
+    }
     text
 }
 
@@ -110,17 +117,19 @@ fn table(measured: &Measured, title: &str, columns: &[Column], text: &mut String
 
 fn cell(results: &Results, server: &str, (_, workload, value): Column) -> Option<String> {
     let shown = spread(&Spread::clone(&results.of(server, workload, value)))?;
-    let mut runs = results
-        .runs
-        .iter()
-        .filter(|run| run.server == server && run.workload == workload);
-    // Only real time can be too much.
-    let strained = runs.any(|run| run.values.contains_key("drain_ms") && !kept_up(run));
-    Some(if strained {
+    let all = |holds: fn(&Run) -> bool| {
+        let mut runs = results.runs.iter();
+        runs.all(|run| run.server != server || run.workload != workload || holds(run))
+    };
+    Some(if !all(in_time) {
+        format!("{shown} {LATE}")
+    } else if !all(|run| !run.values.contains_key("frame_ms") || kept_up(run)) {
         format!("{shown} {TOO_MUCH}")
     } else {
         shown
     })
 }
 
+/// Only real time can be too much.
 const TOO_MUCH: &str = "!";
+const LATE: &str = "~";

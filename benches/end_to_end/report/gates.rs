@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::{Measured, is_ours, number, quantities, spread};
-use crate::results::{Results, Run, Spread};
+use crate::results::{Results, Spread};
 
 pub(super) struct Row {
     pub quantity: &'static str,
@@ -29,8 +29,7 @@ pub(super) enum Bound {
 pub(super) fn faults(results: &Results) -> f64 {
     let runs = results.runs.iter();
     runs.filter(|run| is_ours(&run.server))
-        .map(Run::faults)
-        .sum()
+        .fold(0.0, |faults, run| faults + run.faults())
 }
 
 pub(super) fn table(measured: &Measured) -> String {

@@ -7,9 +7,9 @@ use super::{
     number,
 };
 use crate::{
-    results::{Results, Run, Spread},
+    results::{Results, Spread},
     rivals::{FLOOR_1MS, FLOOR_TOKIO},
-    rounds::kept_up,
+    rounds::{in_time, kept_up},
     servers::{AT_ONCE, OURS},
 };
 
@@ -271,14 +271,12 @@ fn at_once_p99(results: &Results) -> Row {
     }
 }
 
-/// From the highest load that was kept up with and that came in time: late callers bunch their frames, which makes each
-/// cheaper. A core carries so many calls when 80 % of it are used.
+/// From the highest load that came in time and was kept up with: a core carries so many calls when 80 % of it are used.
 fn calls_per_core(results: &Results, workloads: &[&str], frames_per_s: f64) -> Spread {
-    let in_time = |run: &Run| kept_up(run) && run.value("late_p99_us") < LATE_US_MAX;
     let fit = |workload: &&&str| {
         let runs = results.runs.iter();
         let mut runs = runs.filter(|run| run.server == OURS && run.workload == **workload);
-        runs.clone().next().is_some() && runs.all(in_time)
+        runs.clone().next().is_some() && runs.all(|run| kept_up(run) && in_time(run))
     };
     let highest = workloads.iter().find(fit);
     highest.map_or_else(Spread::default, |workload| {
@@ -286,6 +284,3 @@ fn calls_per_core(results: &Results, workloads: &[&str], frames_per_s: f64) -> S
         used.map(|us| 0.8 / (frames_per_s * us / 1e6))
     })
 }
-
-/// A quarter of a frame of 20 ms.
-const LATE_US_MAX: f64 = 5_000.0;
