@@ -334,10 +334,10 @@ pub(crate) fn kept_up(run: &Run) -> bool {
     run.faults() == 0.0 && run.value("drain_ms") < 500.0 && run.value("ingest_cores") < 0.93
 }
 
-/// Whether the callers were: late ones come in bunches, which share wake-ups and make each frame look cheaper than it is. A
-/// quarter of a frame is allowed.
+/// Whether the callers were: late ones come in bunches, which share wake-ups and make each frame look cheaper than it is:
+/// at 2,000 calls 3.2 µs where p99 was 4.9 ms, 7.5 µs where it was 0.5 ms. A twentieth of a frame is allowed.
 pub(crate) fn in_time(run: &Run) -> bool {
-    run.value("late_p99_us") <= run.value("frame_ms") * 250.0
+    run.value("late_p99_us") <= run.value("frame_ms") * 50.0
 }
 
 const EVERYDAY: Speech = Speech {
