@@ -1,7 +1,7 @@
-# The habits: test, chaos, demo. On a bare Debian with a Rust toolchain, `make test` installs what it lacks.
+# The habits: test, chaos, bench, demo. On a bare Debian with a Rust toolchain, `make test` installs what it lacks.
 
 .DEFAULT_GOAL := test
-.PHONY: test test-all micro chaos proofs demo tools
+.PHONY: test test-all micro bench chaos proofs demo tools
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT := env DEBIAN_FRONTEND=noninteractive apt-get
@@ -39,6 +39,11 @@ proofs: tools
 	CHAOS_KILLS=$(or $(KILLS),50) CHAOS_CUTS=$(or $(CUTS),500) \
 		CHAOS_OUTAGE_S=$(or $(OUTAGE_S),600) CHAOS_OUTAGE_CALLS=$(or $(OUTAGE_CALLS),200) \
 		cargo test --locked --release --test chaos -- --test-threads 1 proofs
+
+# What a frame costs end to end, as released, in about ten minutes; docs/performance.md says how. BENCH_QUICK=1 takes two,
+# BENCH_ONLY=paced,flood measures only these, BENCH_WRITE=1 puts the tables and the drawing into docs/.
+bench: tools
+	cargo bench --locked --profile release --bench end_to_end
 
 # The whole system at work, with nothing to set up.
 demo:

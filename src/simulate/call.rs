@@ -212,12 +212,12 @@ impl Call<'_> {
         plan.sound
             .frame(index, plan.frame_ms, plan.encoding, &mut audio);
         let message = match plan.dialect {
-            Dialect::Exotel => Message::text(wire::exotel_media(
-                &self.names.stream_sid,
-                index,
-                plan.frame_ms,
-                &audio,
-            )),
+            Dialect::Exotel => {
+                let mut message = String::new();
+                let sid = &self.names.stream_sid;
+                wire::append_exotel_media(&mut message, sid, index, plan.frame_ms, &audio);
+                Message::text(message)
+            }
             Dialect::Simple => Message::text(wire::simple_audio(self.before + index + 1, &audio)),
             Dialect::Binary => Message::binary(audio.clone()),
         };

@@ -27,7 +27,7 @@ pub mod progress;
 pub mod sound;
 pub mod summary;
 pub mod target;
-mod wire;
+pub mod wire;
 
 #[cfg(test)]
 mod acceptor;

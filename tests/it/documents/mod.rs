@@ -17,7 +17,7 @@ use crate::{
 
 mod programs;
 
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "CHANGELOG.md",
     "docs/exotel.md",
@@ -26,6 +26,7 @@ const DOCUMENTS: [&str; 9] = [
     "docs/custom-clients.md",
     "docs/operations.md",
     "docs/delivery.md",
+    "docs/performance.md",
     "docs/security.md",
 ];
 
