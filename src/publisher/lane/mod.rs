@@ -289,6 +289,12 @@ impl Lane {
         !self.open.lock().is_empty()
     }
 
+    /// Whether something waits, and there is room for more beside it.
+    pub(super) fn has_part_of_a_flight(&self) -> bool {
+        let open = self.open.lock();
+        open.full.is_empty() && !open.batch.is_empty()
+    }
+
     /// Returns when something was appended to an empty batch, or the lane is closing.
     ///
     /// # Cancel safety

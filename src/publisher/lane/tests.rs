@@ -138,3 +138,14 @@ fn what_has_gathered_leaves_in_flights_of_bounded_size_and_in_order() {
     assert_eq!(numbers(&lane.take()), (9..20).collect::<Vec<_>>());
     assert!(!lane.is_filled() && lane.take_flight().is_empty());
 }
+
+#[test]
+fn only_what_has_room_for_more_is_worth_waiting_for() {
+    let lane = Lane::new("audio".into(), Trim::Never);
+    assert!(!lane.has_part_of_a_flight());
+    frame(&lane);
+    assert!(lane.has_part_of_a_flight());
+    (0..6).for_each(|_| fill(&lane));
+    frame(&lane);
+    assert!(!lane.has_part_of_a_flight() && lane.is_filled());
+}

@@ -159,9 +159,9 @@ impl RedisLane {
         self.leave().await
     }
 
-    /// Whether records that have gathered would leave at once.
+    /// Whether records that have gathered would leave at once, though others could still come with them.
     fn is_about_to_send(&self, now: Instant) -> bool {
-        self.wants_records() && self.lane.is_filled() && self.gathering.is_over(now)
+        self.gathering.is_over(now) && self.lane.has_part_of_a_flight() && self.wants_records()
     }
 
     fn take(&mut self, wake: Wake) {
