@@ -196,8 +196,17 @@ impl Batch {
             *self = from;
             return;
         }
+        self.make_room(from.bytes.len(), from.entries.len());
         for index in 0..from.entries.len() {
             self.copy(&from, index);
+        }
+    }
+
+    /// Makes room for so much more. Where that is most of it, it is made to measure: it is megabytes when Redis is away.
+    pub(super) fn make_room(&mut self, bytes: usize, entries: usize) {
+        if bytes > self.bytes.len() / 2 {
+            self.bytes.reserve_exact(bytes);
+            self.entries.reserve_exact(entries);
         }
     }
 

@@ -254,11 +254,16 @@ impl Lane {
 
     /// Everything appended so far.
     pub(super) fn take(&self) -> Batch {
-        let mut all = self.take_flight();
-        while self.is_filled() {
-            all.extend(self.take_flight());
+        self.take_flights(usize::MAX)
+    }
+
+    /// The oldest of what was appended, at least so many bytes of it.
+    pub(super) fn take_flights(&self, bytes: usize) -> Batch {
+        let mut taken = self.take_flight();
+        while self.is_filled() && taken.bytes.len() < bytes {
+            taken.extend(self.take_flight());
         }
-        all
+        taken
     }
 
     /// The oldest of what was appended, as much as is to leave at once.
@@ -343,8 +348,13 @@ impl Open {
     /// Closes the open batch, and opens another.
     fn next_batch(&mut self) -> Batch {
         self.trimmed = false;
-        let spare = self.spares.pop().unwrap_or_default();
-        mem::replace(&mut self.batch, spare)
+        let is_full = self.batch.bytes.len() >= FLIGHT_BYTES;
+        let mut next = self.spares.pop().unwrap_or_default();
+        if is_full {
+            // There is more to come: it need not grow step by step, and to twice of what it needs.
+            next.bytes.reserve_exact(FLIGHT_BYTES + FLIGHT_BYTES / 8);
+        }
+        mem::replace(&mut self.batch, next)
     }
 }
 

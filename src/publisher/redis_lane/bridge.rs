@@ -222,15 +222,14 @@ impl Bridge {
         }
     }
 
-    /// Opens for all records. `sent` may have been taken by Redis, `unsent` not.
-    pub(super) fn open(&mut self, sent: Batch, unsent: Batch) {
+    /// Opens for all records. `sent` may have been taken by Redis; what was not comes with what is new.
+    pub(super) fn open(&mut self, sent: Batch) {
         self.is_open = true;
         self.held = None;
         self.replay = None;
         self.handing_over = true;
         self.note_due = true;
         self.waiting.extend(sent);
-        self.waiting.extend(unsent);
     }
 
     /// Whether it wants new records of all calls now.

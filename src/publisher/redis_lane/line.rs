@@ -185,7 +185,7 @@ impl RedisLane {
         let again = std::mem::take(&mut self.again);
         let (journaled, sent) = again.split(What::is_journaled);
         self.again = journaled;
-        self.bridge.open(sent, self.lane.take());
+        self.bridge.open(sent);
         if self.is_settled() {
             self.throttle.begin();
         }
@@ -214,7 +214,7 @@ impl RedisLane {
         if self.bridge_wants_records() && self.lane.is_filled() {
             gathering = !self.gathering.is_over(now);
             if !gathering {
-                self.bridge.write(self.lane.take());
+                self.bridge.write(self.lane.take_flights(JOURNAL_BYTES));
                 self.gathering.begin(now);
             }
         }
@@ -329,6 +329,7 @@ impl RedisLane {
         self.line = Line::Down { until: now };
         if self.lane.is_filled() || is_in_memory(&self.again) {
             self.open_bridge();
+            self.bridge.write(self.lane.take());
         }
         self.bridge.held = None;
         for _ in 0..WRITE_ATTEMPTS {
@@ -357,5 +358,7 @@ fn is_in_memory(batch: &Batch) -> bool {
     batch.entries.iter().any(|entry| entry.what.is_in_memory())
 }
 
+/// What one sync makes safe, at least if there is so much: it has to keep up where a sync takes 30 ms.
+const JOURNAL_BYTES: usize = 1 << 20;
 /// What is under way, what is left with a note of it, and once more what did not work.
 const WRITE_ATTEMPTS: usize = 3;
