@@ -3,7 +3,7 @@
 //! To be woken costs more than to read a frame, number it and publish it, and by themselves the frames of five hundred
 //! calls come at twenty-five thousand different moments of a second. They gather for `PUBLISH_GATHER_US` anyhow, so they
 //! may as well do so in their sockets, and be read all at once when that time is over. Invariants: a thread that has
-//! anything to do is not held up; a pause ends when gathering does, and is never longer than [`PAUSE_MAX`].
+//! anything to do is not held up; a pause ends when gathering does, and is never longer than a millisecond.
 
 use std::{
     cell::Cell,
