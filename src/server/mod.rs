@@ -5,10 +5,12 @@
 
 mod handshake;
 mod listen;
+mod refused;
 mod routes;
 mod slots;
 pub mod tls;
 mod upgrade;
+mod url;
 
 use std::{
     convert::Infallible,
