@@ -1,7 +1,7 @@
 //! The handshake book (6.5): the last attempts to open a WebSocket, let in or not, with what to change.
 //!
 //! The server writes an entry for each attempt, and a connection changes its own if it is turned away later, by what it
-//! said first (3.3, 3.4). Deciding, answering and logging are theirs. Invariants: there are at most [`KEPT`] entries, each of
+//! said first (3.3, 3.4). Deciding, answering and logging are theirs. Invariants: there are at most `KEPT` entries, each of
 //! a few kilobytes at most; nothing secret is ever handed in, and nothing is written for a frame.
 
 use std::{collections::VecDeque, sync::Arc};

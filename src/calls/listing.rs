@@ -1,7 +1,7 @@
 //! The calls as an operator sees them (6.5): those that are live, and the last that have ended.
 //!
 //! A listing is made from what calls know anyway; nothing here is done for a frame. Invariants: to look is cheap, a short
-//! lock for each call; to look is also what makes calls measure how loud they are ([`super::meter`]), for a while.
+//! lock for each call; to look is also what makes calls measure how loud they are (`meter.rs`), for a while.
 
 use std::{
     collections::VecDeque,
