@@ -12,6 +12,7 @@ use crate::{
     call::Reason,
     calls::Calls,
     clock, connection,
+    handshakes::Handshakes,
     health::Health,
     open_files,
     prepared::Prepared,
@@ -72,6 +73,7 @@ impl App {
         let health = Health::new(shutdown.draining.clone(), problems);
         let connections = Arc::new(connection::Shared {
             calls: Calls::new(publisher, config.connection.ack_interval.get()),
+            handshakes: Handshakes::default(),
             settings: config.connection.clone(),
             shutdown,
         });

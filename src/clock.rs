@@ -34,6 +34,14 @@ pub fn rfc3339(epoch_ms: u64) -> String {
         .unwrap_or_default()
 }
 
+/// A moment in epoch ms, written as [`rfc3339`] where it is shown to people.
+pub fn serialize_rfc3339<S: serde::Serializer>(
+    epoch_ms: &u64,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&rfc3339(*epoch_ms))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

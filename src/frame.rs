@@ -90,14 +90,19 @@ impl Sender {
             Self::Custom => 24000,
         }
     }
+
+    /// What the log and the operators' answers call it: `protocol`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exotel => "exotel",
+            Self::Custom => "jwt",
+        }
+    }
 }
 
 impl fmt::Display for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Exotel => "exotel",
-            Self::Custom => "jwt",
-        })
+        f.write_str(self.name())
     }
 }
 

@@ -33,6 +33,9 @@
 //! (`backlog.rs`: by call, what is not published) is read in passes, live calls first (`replay.rs`, `catch_up.rs`), no
 //! faster than the consumer groups read (`groups/`). What Redis's errors mean is in `redis_error.rs`.
 //!
+//! What an operator can ask a running service: the book of [`handshakes`], which the server writes, and the listing of
+//! [`calls`] (`calls/listing.rs`); `server/ops_access.rs` says who may.
+//!
 //! # Invariants
 //!
 //! - A frame that was read leaves the process confirmed by Redis or synced in the journal, or is counted in the log as
@@ -63,6 +66,7 @@ pub mod websocket;
 
 pub mod calls;
 pub mod connection;
+pub mod handshakes;
 pub mod journal;
 pub mod publisher;
 pub mod readback;

@@ -274,11 +274,11 @@ mod tests {
     #[test]
     fn an_end_reads_as_it_was_written() {
         let json = to_json(&CallEnd {
-            interaction_id: "i",
-            tenant_id: "t",
+            interaction_id: "i".into(),
+            tenant_id: "t".into(),
             call_sid: None,
             stream_sid: None,
-            reason: "stop",
+            reason: "stop".into(),
             timestamp_ms: 9,
             session: 7,
             complete: true,

@@ -12,6 +12,7 @@ use rtaa_ingest::{
     clock,
     connection::{self, Shared},
     frame::Sender,
+    handshakes::Handshakes,
     intake::Facts,
     journal,
     publisher::{Destination, Left, Publisher, RedisSettings, Settings, Topology, Trim},
@@ -72,6 +73,7 @@ impl Stage {
             .expect("a publisher");
         let shared = Arc::new(Shared {
             calls: Calls::new(publisher, ACK_INTERVAL.get()),
+            handshakes: Handshakes::default(),
             settings: connection::Settings {
                 ack_interval: ACK_INTERVAL,
                 max_message_bytes: 1 << 20,

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use self::credentials::Credentials;
-use crate::{auth::Verifier, secret::Secret};
+use crate::{auth::Verifier, frame::Sender, secret::Secret};
 
 mod credentials;
 mod custom;
@@ -89,6 +89,14 @@ pub struct Refusal {
     /// In words that say what to change.
     pub message: String,
     pub www_authenticate: Option<&'static str>,
+}
+
+/// Whom a request's credentials make it (3.2), right or wrong; `None` where they cannot be read.
+pub fn sender_of(authorization: &[&[u8]], subprotocols: &[&[u8]]) -> Option<Sender> {
+    Some(match credentials::read(authorization, subprotocols).ok()? {
+        Credentials::Jwt { .. } => Sender::Custom,
+        Credentials::Basic(_) | Credentials::None => Sender::Exotel,
+    })
 }
 
 impl Rules {

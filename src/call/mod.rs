@@ -10,6 +10,7 @@ mod tests;
 use std::{fmt, time::Instant};
 
 use crate::{
+    dialect::Dialect,
     frame::Now,
     record::{CallEnd, Detail, Metadata},
 };
@@ -89,6 +90,19 @@ pub struct Call {
     metadata_ms: Option<u64>,
     start_told: bool,
     ended: bool,
+    sample_rate: Option<u32>,
+    dialect: Option<Dialect>,
+}
+
+/// What there is to show of a session while it lasts.
+#[derive(Debug, Clone, Copy)]
+pub struct Figures {
+    pub started_ms: u64,
+    pub last_activity_ms: u64,
+    pub frames: u64,
+    pub gaps: u64,
+    pub sample_rate: Option<u32>,
+    pub dialect: Option<Dialect>,
 }
 
 /// What became of a piece of audio.
@@ -131,6 +145,8 @@ impl Call {
             metadata_ms: None,
             start_told: false,
             ended: false,
+            sample_rate: None,
+            dialect: None,
         }
     }
 
@@ -144,6 +160,27 @@ impl Call {
 
     pub fn started(&self) -> Instant {
         self.started
+    }
+
+    pub fn figures(&self) -> Figures {
+        Figures {
+            started_ms: self.started_ms,
+            last_activity_ms: self.last_activity_ms,
+            frames: self.frames,
+            gaps: self.gaps,
+            sample_rate: self.sample_rate,
+            dialect: self.dialect,
+        }
+    }
+
+    /// Learns the rate of its newest audio.
+    pub fn note_rate(&mut self, sample_rate: u32) {
+        self.sample_rate = Some(sample_rate);
+    }
+
+    /// Learns how its newest audio came.
+    pub fn note_dialect(&mut self, dialect: Dialect) {
+        self.dialect = Some(dialect);
     }
 
     pub fn is_ended(&self) -> bool {
@@ -287,11 +324,11 @@ impl Call {
         let gap = self.take_gap(next, next);
         let wall = now.instant.saturating_duration_since(self.started);
         let record = CallEnd {
-            interaction_id: &self.name.interaction_id,
-            tenant_id: &self.name.tenant_id,
-            call_sid: self.about.call_sid.as_deref(),
-            stream_sid: self.about.stream_sid.as_deref(),
-            reason,
+            interaction_id: self.name.interaction_id.as_str().into(),
+            tenant_id: self.name.tenant_id.as_str().into(),
+            call_sid: self.about.call_sid.as_deref().map(Into::into),
+            stream_sid: self.about.stream_sid.as_deref().map(Into::into),
+            reason: reason.into(),
             timestamp_ms: now.epoch_ms,
             session: self.session,
             complete: true,

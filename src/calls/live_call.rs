@@ -12,11 +12,14 @@ use parking_lot::Mutex;
 
 use super::{
     earlier::Earlier,
+    listing::{self, Pace},
+    meter::Meter,
     reader::{Asked, Reader, Readers},
 };
 use crate::{
     call::{About, Call, CallName, JOURNAL_FULL, Last, Numbered, Reason},
-    frame::Now,
+    dialect::Dialect,
+    frame::{Now, Sender},
     intake::Heard,
     publisher::{Outlet, Publisher, progress::Progress},
     record::{
@@ -36,6 +39,8 @@ pub struct LiveCall {
     /// The session before it, if its client numbers.
     pub(super) earlier: Option<Earlier>,
     pub(super) session: u64,
+    /// Of the connection that opened it.
+    pub(super) sender: Sender,
     /// Connections that use it.
     pub(super) attached: AtomicUsize,
     /// How often a connection has left it.
@@ -43,6 +48,10 @@ pub struct LiveCall {
     pub(super) readers: Readers,
     /// Another tenant's call has the same id and had it first, so its metadata stays.
     pub(super) owns_metadata: bool,
+    /// For whoever looks at the calls, as is the meter; no frame touches it.
+    pub(super) pace: Mutex<Pace>,
+    /// `None` unless somebody looks.
+    pub(super) meter: Mutex<Option<Box<Meter>>>,
 }
 
 /// A connection's leaving, by number.
@@ -112,6 +121,9 @@ impl LiveCall {
     /// Takes in a start's facts, and publishes its event if it is the session's first.
     pub fn take_start(&self, about: &About, event: &Detail, now: Now) {
         let mut call = self.call.lock();
+        if let Detail::Start { sample_rate, .. } = event {
+            call.note_rate(*sample_rate);
+        }
         if call.take_start(about) {
             self.publish_event(event, now);
         }
@@ -129,6 +141,13 @@ impl LiveCall {
 
     pub fn take_stream_sid(&self, stream_sid: &str) {
         self.call.lock().take_stream_sid(stream_sid);
+    }
+
+    /// Learns how its newest audio comes.
+    pub fn note_audio(&self, sample_rate: u32, dialect: Dialect) {
+        let mut call = self.call.lock();
+        call.note_rate(sample_rate);
+        call.note_dialect(dialect);
     }
 
     /// What stands in every frame of this call from one connection's track.
@@ -193,6 +212,13 @@ impl LiveCall {
         Ok(true)
     }
 
+    /// Measures audio that was published, while somebody looks.
+    pub fn measure(&self, heard: &Heard<'_>, sample_rate: u32, now: Now) {
+        let mut meter = self.meter.lock();
+        let meter = meter.get_or_insert_with(|| Box::new(Meter::new(now.instant)));
+        meter.feed(heard.track, heard.audio.pcm, sample_rate, now.instant);
+    }
+
     pub(super) fn drop_audio(
         &self,
         heard: &Heard<'_>,
@@ -223,31 +249,32 @@ impl LiveCall {
         last.then_some(departure)
     }
 
-    pub(super) fn finish(&self, reason: &Reason, now: Now) -> bool {
+    /// Ends it, unless it has ended before; how it is shown from then on.
+    pub(super) fn finish(&self, reason: &Reason, now: Now) -> Option<listing::Ended> {
         let mut call = self.call.lock();
         let reason = reason.to_string();
-        let Some(Last { gap, record }) = call.end(&reason, now) else {
-            return false;
-        };
+        let Last { gap, record } = call.end(&reason, now)?;
         if let Some(gap) = gap {
             self.publish_gap(&gap, now);
         }
-        let (json, frames, gaps) = (to_json(&record), record.frames, record.gaps);
+        let json = to_json(&record);
         telemetry::call_ended(
-            record.interaction_id,
-            record.tenant_id,
+            &record.interaction_id,
+            &record.tenant_id,
             record.session,
             &reason,
-            frames,
-            gaps,
+            record.frames,
+            record.gaps,
         );
+        let end = record.into_owned();
         if call.is_shown() {
             self.write_metadata(&mut call, now);
         }
         // Last, so that whoever is told of the end finds in the metadata where to go on.
         self.outlet.call_end(&json, &self.progress);
         self.outlet.leave(&self.progress);
-        true
+        let about = listing::About::of(self, &call.figures());
+        Some(listing::Ended { about, end })
     }
 
     fn publish_gap(&self, gap: &Detail, now: Now) {

@@ -5,7 +5,9 @@
 //! call of one tenant and id has at most one session at a time; every session that began ends with one `call_end`.
 
 pub mod earlier;
+pub mod listing;
 pub mod live_call;
+mod meter;
 pub mod reader;
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,7 @@ use parking_lot::Mutex;
 
 use self::{
     earlier::{Earlier, Remembered},
+    listing::{Ended as Shown, EndedCalls, Pace},
     live_call::{Departure, Ended, LiveCall},
     reader::Readers,
 };
@@ -39,6 +42,8 @@ pub struct Calls {
     ack_interval: u64,
     live: Mutex<Live>,
     frames_dropped: AtomicU64,
+    /// Somebody looks at the calls until then, see `listing.rs`.
+    looked_at_until_ms: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -47,6 +52,7 @@ struct Live {
     /// Which tenant's call the metadata key of an id belongs to: the first one's.
     metadata_owners: HashMap<String, String>,
     remembered: Remembered,
+    ended: EndedCalls,
     last_session: u64,
 }
 
@@ -67,6 +73,7 @@ impl Calls {
             ack_interval,
             live: Mutex::default(),
             frames_dropped: AtomicU64::new(0),
+            looked_at_until_ms: AtomicU64::new(0),
         }
     }
 
@@ -132,10 +139,13 @@ impl Calls {
                 wake_every,
             )),
             session,
+            sender,
             attached: AtomicUsize::new(1),
             departures: AtomicUsize::new(0),
             readers: Readers::default(),
             owns_metadata,
+            pace: Mutex::new(Pace::new(now.instant)),
+            meter: Mutex::default(),
         });
         call.outlet.enter(&call.progress);
         live.calls.insert(name.clone(), Arc::clone(&call));
@@ -148,8 +158,8 @@ impl Calls {
 
     /// Ends the session, if it has not ended before.
     pub fn end(&self, live_call: &Arc<LiveCall>, reason: &Reason, now: Now) {
-        if live_call.finish(reason, now) {
-            self.forget(live_call, now);
+        if let Some(ended) = live_call.finish(reason, now) {
+            self.forget(live_call, ended, now);
         }
     }
 
@@ -161,18 +171,18 @@ impl Calls {
         reason: &Reason,
         now: Now,
     ) {
-        {
+        let ended = {
             // Nobody can join while this is held.
             let _live = self.live.lock();
             let alone = live_call.attached.load(Ordering::Relaxed) == 0;
-            if !alone
-                || live_call.departures.load(Ordering::Relaxed) != departure.0
-                || !live_call.finish(reason, now)
-            {
+            if !alone || live_call.departures.load(Ordering::Relaxed) != departure.0 {
                 return;
             }
+            live_call.finish(reason, now)
+        };
+        if let Some(ended) = ended {
+            self.forget(live_call, ended, now);
         }
-        self.forget(live_call, now);
     }
 
     /// Throws one piece of audio away, and sees to it that the session tells of it.
@@ -188,8 +198,9 @@ impl Calls {
         Ok(())
     }
 
-    fn forget(&self, live_call: &Arc<LiveCall>, now: Now) {
+    fn forget(&self, live_call: &Arc<LiveCall>, ended: Shown, now: Now) {
         let mut live = self.live.lock();
+        live.ended.add(ended);
         let call = live_call.call.lock();
         let name = call.name();
         if live

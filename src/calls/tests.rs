@@ -3,6 +3,7 @@
 use super::{Calls, live_call::LiveCall, reader::Reader};
 use crate::{
     call::{CallName, Reason},
+    dialect::Dialect,
     frame::{Now, Sender},
     intake::Heard,
     payload::Audio,
@@ -47,6 +48,7 @@ fn publish(call: &LiveCall, seq: Option<u64>) -> Option<bool> {
         track: 0,
         media_ms: None,
         seq,
+        dialect: Dialect::Simple,
     };
     let pattern = FramePattern::new(FrameFormat::Json, &facts);
     call.publish(&heard, &pattern, 8000, at(0)).ok()
@@ -180,4 +182,112 @@ fn who_never_reads_everything_answers_all_the_same() {
         turns += 1;
     }
     assert!(asked.is_answered() && turns == 2049);
+}
+
+#[test]
+fn live_calls_are_shown_with_what_they_have_delivered() {
+    let (calls, mut lane) = calls();
+    let first = calls.open(&name("t1"), Sender::Exotel, at(1000)).unwrap();
+    let second = calls.open(&name("t2"), Sender::Custom, at(2000)).unwrap();
+    calls.open(&name("t2"), Sender::Custom, at(2000)).unwrap();
+    for seq in [1, 2, 9] {
+        publish(&second.call, Some(seq));
+    }
+    second.call.note_audio(16_000, Dialect::Binary);
+    lane.confirm(2);
+    let now = crate::clock::now();
+    let shown = calls.snapshot(now);
+    assert!(shown.ended.is_empty());
+    let [second, first_shown] = &shown.live[..] else {
+        panic!("{shown:?}")
+    };
+    let about = &second.about;
+    assert_eq!(
+        (about.tenant_id.as_str(), about.interaction_id.as_str()),
+        ("t2", "i")
+    );
+    assert_eq!((about.protocol, about.dialect), ("jwt", "binary"));
+    assert_eq!((about.started, about.sample_rate), (2000, Some(16_000)));
+    assert_eq!((about.frames, about.gaps), (3, 1));
+    assert_eq!((second.connections, second.not_durable), (2, 1));
+    // The test's frames came when the clock began.
+    assert_eq!((second.last_activity, second.silence_ms), (0, now.epoch_ms));
+    let about = &first_shown.about;
+    assert_eq!((about.protocol, about.dialect), ("exotel", "exotel"));
+    assert_eq!((about.frames, about.sample_rate), (0, None));
+    first.call.detach(at(0));
+    assert_eq!(calls.snapshot(now).live[1].connections, 0);
+}
+
+#[test]
+fn the_last_hundred_calls_that_ended_are_shown_with_their_records() {
+    let (calls, _lane) = calls();
+    for number in 0..103_u64 {
+        let call = calls
+            .open(&name("t"), Sender::Exotel, at(number))
+            .unwrap()
+            .call;
+        publish(&call, None);
+        calls.end(&call, &Reason::Word("callended".to_owned()), at(number));
+    }
+    let shown = calls.snapshot(at(0));
+    assert!(shown.live.is_empty());
+    let sessions: Vec<u64> = shown.ended.iter().map(|call| call.about.session).collect();
+    assert_eq!(sessions.len(), 100);
+    assert!(sessions.is_sorted_by(|newer, older| newer > older));
+    let json = serde_json::to_value(&shown).unwrap();
+    let newest = &json["ended"][0];
+    assert_eq!(newest["started"], "1970-01-01T00:00:00.102Z");
+    assert_eq!((&newest["frames"], &newest["gaps"]), (&1.into(), &0.into()));
+    let end = newest["end"].as_object().unwrap();
+    assert_eq!((end.len(), &end["reason"]), (16, &"callended".into()));
+    assert_eq!(end["session"], newest["session"]);
+}
+
+#[test]
+fn calls_measure_how_loud_they_are_only_while_somebody_looks() {
+    let (calls, _lane) = calls();
+    assert!(!calls.is_looked_at(at(1000)));
+    let call = calls.open(&name("t"), Sender::Exotel, at(0)).unwrap().call;
+    let shown = calls.snapshot(at(1000)).live;
+    assert!(shown[0].level_dbfs.is_none() && shown[0].peaks_dbfs.is_empty());
+    assert!(calls.is_looked_at(at(5999)) && !calls.is_looked_at(at(6000)));
+    let pcm = 16_384_i16.to_le_bytes().repeat(800);
+    let heard = Heard {
+        audio: Audio {
+            pcm: &pcm,
+            text: None,
+        },
+        track: 0,
+        media_ms: None,
+        seq: None,
+        dialect: Dialect::Exotel,
+    };
+    call.measure(&heard, 8000, at(1000));
+    let shown = calls.snapshot(at(1000)).live;
+    assert_eq!(shown[0].level_dbfs, Some(-6.0));
+    assert_eq!(shown[0].peaks_dbfs, [-6]);
+}
+
+#[test]
+fn a_thousand_calls_are_shown_in_a_moment() {
+    let (calls, _lane) = calls();
+    for number in 0..1000_u64 {
+        let interaction_id = format!("0123456789abcdef0123456789ab{number}");
+        let name = CallName {
+            tenant_id: "someacct1".to_owned(),
+            interaction_id,
+        };
+        calls.open(&name, Sender::Exotel, at(number)).unwrap();
+    }
+    let began = crate::clock::now();
+    let json = serde_json::to_vec(&calls.snapshot(began)).unwrap();
+    let took = crate::clock::now().instant - began.instant;
+    assert!(
+        json.len() > 300_000 && json.len() < 500_000,
+        "{}",
+        json.len()
+    );
+    // Some 2 ms where nothing is optimised; the room is for a machine that does other things, too.
+    assert!(took < std::time::Duration::from_millis(200), "{took:?}");
 }

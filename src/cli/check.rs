@@ -60,6 +60,7 @@ mod tests {
         let config = with(&[
             ("PORT", "1"),
             ("SUPPORT_EXOTEL", "yes"),
+            ("AUDIO_FRAME_MS", "100"),
             ("OPS_TOKEN", "hunter2"),
         ])
         .unwrap();
@@ -78,8 +79,8 @@ mod tests {
         assert!(out.ends_with("OPS_TOKEN=******** # environment\n"), "{out}");
         assert_eq!(
             err,
-            "warning: OPS_TOKEN is read and checked but has no effect yet \
-             (not in this release: the operators' pages)\n"
+            "warning: AUDIO_FRAME_MS is read and checked but has no effect yet \
+             (not in this release: regrouping)\n"
         );
     }
 }

@@ -371,12 +371,11 @@ const OPERATIONS: &[Var] = &[
         "OPS_TOKEN",
         Nothing,
         SECRET,
-        "bearer token, or the Basic password, for `/metrics`, `/live` and `/v1/calls` \
-         from other than loopback; unset: loopback only",
+        "bearer token, or the Basic password, for `/v1/calls`, `/v1/handshakes`, `/metrics` \
+         and `/live` from other than loopback; unset: loopback only",
     )
     .secret()
-    .reloadable()
-    .pending("the operators' pages"),
+    .reloadable(),
 ];
 
 const PEM: Accepts = Words("the path of a PEM file");

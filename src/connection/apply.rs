@@ -11,6 +11,7 @@ use crate::{
     calls::live_call::Ended,
     dialect::reply::{self, ErrorCode, close},
     frame::{Now, Sender},
+    handshakes::Why,
     intake::{Effect, Heard, Message, Opening, Refusal},
     payload::Scratch,
     record::Detail,
@@ -50,6 +51,7 @@ impl<T> Connection<T> {
                 }
                 Effect::Denied(text) => {
                     telemetry::late_token_denied(self.intake.connection_id(), &text);
+                    self.note_refused(close::POLICY, BAD_URL_TOKEN, &text);
                 }
             }
         }
@@ -143,6 +145,7 @@ impl<T> Connection<T> {
             call: opened.call,
             opening,
             patterns: Vec::new(),
+            dialect: None,
             generation: self.intake.generation(),
         }));
         true
@@ -174,6 +177,7 @@ impl<T> Connection<T> {
         if current.generation != self.intake.generation() {
             current.generation = self.intake.generation();
             current.patterns.clear();
+            current.dialect = None;
             if let Some(sid) = self.intake.stream_sid() {
                 current.call.take_stream_sid(sid);
             }
@@ -182,6 +186,10 @@ impl<T> Connection<T> {
         if sheds {
             let calls = &self.shared.calls;
             return calls.drop_audio(&current.call, heard, sample_rate, now);
+        }
+        if current.dialect != Some(heard.dialect) {
+            current.dialect = Some(heard.dialect);
+            current.call.note_audio(sample_rate, heard.dialect);
         }
         if current.patterns.len() <= heard.track {
             current.patterns.resize_with(heard.track + 1, || None);
@@ -195,7 +203,10 @@ impl<T> Connection<T> {
                 .call
                 .pattern(self.shared.calls.publisher(), sample_rate, sid, track)
         });
-        current.call.publish(heard, pattern, sample_rate, now)?;
+        let is_frame = current.call.publish(heard, pattern, sample_rate, now)?;
+        if self.looked_at && is_frame {
+            current.call.measure(heard, sample_rate, now);
+        }
         Ok(())
     }
 
@@ -235,10 +246,25 @@ impl<T> Connection<T> {
 
     pub(super) fn fail(&mut self, refusal: &Refusal, now: Now) {
         telemetry::connection_warning(self.intake.connection_id(), &refusal.message);
+        if refusal.code == ErrorCode::Forbidden {
+            let (code, name) = (refusal.code.close_code(), refusal.code.name());
+            self.note_refused(code, name, &refusal.message);
+        }
         self.answer_calls(ANY_NEWS, now);
         self.socket
             .send_text(&reply::error(refusal.code, &refusal.message));
         self.say_goodbye(refusal.code.close_code(), refusal.code.name(), now);
+    }
+
+    /// What was let in at the handshake is turned away after all.
+    fn note_refused(&self, status: u16, error: &'static str, reason: &str) {
+        let why = Why {
+            status,
+            error,
+            reason,
+        };
+        let connection = self.intake.connection_id();
+        self.shared.handshakes.note_refused_late(connection, &why);
     }
 
     pub(super) fn close(&mut self, code: u16, reason: &str, now: Now) {
@@ -335,6 +361,8 @@ impl<T> Connection<T> {
     }
 }
 
+/// As the refusal is called where the token stands in the path.
+const BAD_URL_TOKEN: &str = "bad_url_token";
 /// How long a client that has ended its call waits for its last frames to be durable.
 const FINISH_WITHIN: Duration = Duration::from_secs(30);
 /// How long the peer may take to answer a close frame.

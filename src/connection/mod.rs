@@ -33,7 +33,9 @@ use crate::{
     call::Reason,
     calls::{Calls, live_call::LiveCall, reader::Reader},
     clock,
+    dialect::Dialect,
     frame::{Now, Sender},
+    handshakes::Handshakes,
     intake::{Facts, Intake, Message, Opening},
     payload::Scratch,
     publisher::Outlet,
@@ -59,6 +61,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Shared {
     pub calls: Calls,
+    pub handshakes: Handshakes,
     pub settings: Settings,
     pub shutdown: Shutdown,
 }
@@ -75,6 +78,8 @@ struct Connection<T> {
     timing: Timing,
     phase: Phase,
     messages: u64,
+    /// Somebody looks at the calls, as of the newest read.
+    looked_at: bool,
     closed: (u16, Cow<'static, str>),
 }
 
@@ -91,6 +96,8 @@ struct Current {
     /// The newest frame that its client knows to be durable.
     acked: Option<u64>,
     patterns: Vec<Option<FramePattern>>,
+    /// How its newest audio came, from this connection.
+    dialect: Option<Dialect>,
     /// Of the intake, when the patterns were made.
     generation: u32,
 }
@@ -137,6 +144,7 @@ pub fn run<T: AsyncRead + AsyncWrite + Unpin>(
         timing: Timing::new(&shared.settings, now),
         phase: Phase::Open,
         messages: 0,
+        looked_at: false,
         closed: (
             NO_CLOSE_FRAME,
             "the peer was gone without a close frame".into(),
@@ -240,6 +248,7 @@ impl<T> Connection<T> {
     fn take_all(&mut self, mut batch: Batch, now: Now) -> bool {
         self.timing.heard(now);
         rounds::note_audio(now.instant);
+        self.looked_at = self.shared.calls.is_looked_at(now);
         while self.phase != Phase::Gone && self.may_read() {
             match batch.next_message() {
                 None => break,

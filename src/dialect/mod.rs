@@ -47,6 +47,28 @@ pub enum Inbound<'a> {
     Unknown,
 }
 
+/// The words in which audio came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dialect {
+    /// `media` events, Exotel's and its relatives'.
+    #[default]
+    Exotel,
+    /// `audio` events.
+    Simple,
+    /// Binary messages that are no events.
+    Binary,
+}
+
+impl Dialect {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exotel => "exotel",
+            Self::Simple => "simple",
+            Self::Binary => "binary",
+        }
+    }
+}
+
 /// One piece of audio as it came in an event.
 #[derive(Debug, Default)]
 pub struct Media<'a> {
@@ -60,6 +82,7 @@ pub struct Media<'a> {
     pub stream_sid: Option<Cow<'a, str>>,
     /// A custom client's own number for this frame.
     pub seq: Scalar<'a>,
+    pub dialect: Dialect,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -80,6 +103,7 @@ impl<'a> Media<'a> {
             track: media.track.or(track).into_text(),
             stream_sid: stream_sid.or(media.stream_sid).into_text(),
             seq: Scalar::Nothing,
+            dialect: Dialect::Exotel,
         }
     }
 
@@ -95,6 +119,7 @@ impl<'a> Media<'a> {
             track: track.into_text(),
             stream_sid: stream_sid.into_text(),
             seq,
+            dialect: Dialect::Simple,
             ..Self::default()
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     call::{About, CallName, Reason},
-    dialect::{DecodeError, reply::ErrorCode},
+    dialect::{DecodeError, Dialect, reply::ErrorCode},
     payload::{Audio, BadBase64},
     record::Detail,
 };
@@ -32,6 +32,7 @@ pub struct Heard<'m> {
     pub media_ms: Option<u64>,
     /// The sender's own number for this frame.
     pub seq: Option<u64>,
+    pub dialect: Dialect,
 }
 
 /// What is to be done; each is done before the next, and before the audio that came with it.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{Bad, EVENT_TEXT_BYTES_MAX, Heard, Intake, Track};
 use crate::{
-    dialect::{Media, scalar::Scalar},
+    dialect::{Dialect, Media, scalar::Scalar},
     frame::{ID_BYTES_MAX, Now, clip},
     payload::{Decoder, Scratch},
 };
@@ -53,6 +53,7 @@ impl Intake {
                     track: index,
                     media_ms: media.offset_ms,
                     seq,
+                    dialect: media.dialect,
                 })
             }
             Err(error) => self.bad(error.into(), now),
@@ -79,6 +80,7 @@ impl Intake {
             track: index,
             media_ms: None,
             seq: None,
+            dialect: Dialect::Binary,
         })
     }
 

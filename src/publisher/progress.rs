@@ -44,6 +44,11 @@ impl Progress {
         self.durable.load(Ordering::Acquire).checked_sub(1)
     }
 
+    /// How many frames are durable.
+    pub fn confirmed(&self) -> u64 {
+        self.frames.load(Ordering::Relaxed)
+    }
+
     /// Is told whenever it is worth looking at [`Progress::durable`] again.
     pub fn subscribe(&self) -> watch::Receiver<()> {
         self.told.subscribe()

@@ -5,6 +5,8 @@
 
 pub mod frame;
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use crate::dialect::start::Parameters;
@@ -37,13 +39,13 @@ impl Kind {
 }
 
 /// The end of a session with its manifest (4.3).
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct CallEnd<'a> {
-    pub interaction_id: &'a str,
-    pub tenant_id: &'a str,
-    pub call_sid: Option<&'a str>,
-    pub stream_sid: Option<&'a str>,
-    pub reason: &'a str,
+    pub interaction_id: Cow<'a, str>,
+    pub tenant_id: Cow<'a, str>,
+    pub call_sid: Option<Cow<'a, str>>,
+    pub stream_sid: Option<Cow<'a, str>>,
+    pub reason: Cow<'a, str>,
     pub timestamp_ms: u64,
     pub session: u64,
     pub complete: bool,
@@ -55,6 +57,21 @@ pub struct CallEnd<'a> {
     pub wall_ms: u64,
     pub gaps: u64,
     pub crc32: String,
+}
+
+impl CallEnd<'_> {
+    /// The same, to be kept after its call.
+    pub fn into_owned(self) -> CallEnd<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        CallEnd {
+            interaction_id: owned(self.interaction_id),
+            tenant_id: owned(self.tenant_id),
+            call_sid: self.call_sid.map(owned),
+            stream_sid: self.stream_sid.map(owned),
+            reason: owned(self.reason),
+            ..self
+        }
+    }
 }
 
 /// Something that happened in a call (4.4).

@@ -6,7 +6,10 @@
 use std::{convert::Infallible, net::IpAddr};
 
 use axum::{
-    extract::{Extension, FromRequestParts, Path, RawQuery, ws::WebSocketUpgrade},
+    extract::{
+        Extension, FromRequestParts, Path, RawQuery,
+        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection as Rejection},
+    },
     http::{
         HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
         header::{
@@ -29,7 +32,8 @@ pub(super) struct Asked {
     pub(super) segment: String,
     pub(super) query: Option<String>,
     pub(super) peer: PeerAddress,
-    pub(super) upgrade: Result<Upgrade, String>,
+    /// Or what is wrong with the handshake, and what to change.
+    pub(super) upgrade: Result<Upgrade, &'static str>,
 }
 
 /// A handshake that is right.
@@ -67,16 +71,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
 }
 
 impl Upgrade {
-    async fn check<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Self, String> {
+    async fn check<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Self, &'static str> {
         // axum keeps what it takes to itself; here only its eye for handshakes is wanted.
         let upgraded = parts.extensions.get().cloned();
         let checked = WebSocketUpgrade::from_request_parts(parts, state)
             .await
-            .map_err(|rejection| rejection.to_string())?;
+            .map_err(|rejection| advice(&rejection))?;
         let key = parts.headers.get(SEC_WEBSOCKET_KEY);
         let accept = key.and_then(|key| derive_accept_key(key.as_bytes()).try_into().ok());
         let (Some(upgraded), Some(accept)) = (upgraded, accept) else {
-            return Err("The connection cannot be upgraded".to_owned());
+            return Err(NOT_UPGRADABLE);
         };
         Ok(Self {
             checked,
@@ -119,6 +123,30 @@ fn lists(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
         .flat_map(|value| value.split(','))
         .any(|listed| listed.trim().eq_ignore_ascii_case(word))
 }
+
+/// What is wrong with a handshake, in words that say what to change.
+fn advice(rejection: &Rejection) -> &'static str {
+    match rejection {
+        Rejection::InvalidConnectionHeader(_) => {
+            "the Connection header does not list Upgrade, which a proxy in between has removed: \
+             have it pass Upgrade and Connection on"
+        }
+        Rejection::InvalidWebSocketVersionHeader(_) => {
+            "Sec-WebSocket-Version is not 13: connect with a client that speaks RFC 6455"
+        }
+        Rejection::WebSocketKeyHeaderMissing(_) => {
+            "Sec-WebSocket-Key is missing: connect with a WebSocket client, \
+             and have proxies in between pass its headers on"
+        }
+        Rejection::ConnectionNotUpgradable(_) => NOT_UPGRADABLE,
+        _ => {
+            "this is no WebSocket handshake: connect with a client that speaks RFC 6455 over HTTP/1.1"
+        }
+    }
+}
+
+const NOT_UPGRADABLE: &str = "this connection cannot become a WebSocket: speak HTTP/1.1, and have proxies in between do so \
+                              (nginx: proxy_http_version 1.1)";
 
 fn last_segment(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or_default()

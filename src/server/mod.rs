@@ -5,10 +5,13 @@
 
 mod handshake;
 mod listen;
+mod ops_access;
+mod refused;
 mod routes;
 mod slots;
 pub mod tls;
 mod upgrade;
+mod url;
 
 use std::{
     convert::Infallible,
@@ -33,7 +36,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 use self::slots::Slots;
-use crate::{admission::Rules, connection, health::Health, prepared::Prepared, telemetry};
+use crate::{
+    admission::Rules, connection, health::Health, prepared::Prepared, secret::Secret, telemetry,
+};
 
 /// What the listener and the upgrade need to know.
 #[derive(Debug, Clone)]
@@ -66,6 +71,7 @@ pub struct Gate {
     health: Health,
     connections: Arc<connection::Shared>,
     slots: Arc<Slots>,
+    ops_token: RwLock<Option<Secret>>,
 }
 
 impl Gate {
@@ -83,6 +89,7 @@ impl Gate {
             health,
             connections,
             slots: Arc::new(slots),
+            ops_token: RwLock::new(prepared.config().ops_token.clone()),
         }
     }
 
@@ -97,6 +104,7 @@ impl Gate {
 
     pub fn reload(&self, fresh: &Prepared) {
         *self.rules.write() = Arc::clone(&fresh.rules);
+        (*self.ops_token.write()).clone_from(&fresh.config().ops_token);
         let mut tls = self.tls.write();
         if tls.is_some() && fresh.tls.is_some() {
             tls.clone_from(&fresh.tls);

@@ -11,8 +11,8 @@ use axum::{
 };
 use serde_json::json;
 
-use super::{Gate, upgrade};
-use crate::health::Readiness;
+use super::{Gate, ops_access::Operator, upgrade};
+use crate::{clock, health::Readiness};
 
 pub(super) fn routes(gate: Arc<Gate>) -> Router {
     Router::new()
@@ -23,6 +23,8 @@ pub(super) fn routes(gate: Arc<Gate>) -> Router {
         .route("/ws/voicebot/{session_id}", any(upgrade::voicebot))
         .route("/health", get(health))
         .route("/ready", get(ready))
+        .route("/v1/calls", get(calls))
+        .route("/v1/handshakes", get(handshakes))
         .method_not_allowed_fallback(async || {
             refuse(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -66,6 +68,17 @@ async fn ready(State(gate): State<Arc<Gate>>) -> Response {
             &json!({"ready": false, "reason": reason}),
         ),
     }
+}
+
+async fn calls(_: Operator, State(gate): State<Arc<Gate>>) -> Response {
+    json_answer(
+        StatusCode::OK,
+        &gate.connections.calls.snapshot(clock::now()),
+    )
+}
+
+async fn handshakes(_: Operator, State(gate): State<Arc<Gate>>) -> Response {
+    json_answer(StatusCode::OK, &gate.connections.handshakes.snapshot())
 }
 
 fn json_answer<T: serde::Serialize>(status: StatusCode, body: &T) -> Response {

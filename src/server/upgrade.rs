@@ -1,13 +1,14 @@
 //! From an HTTP request to a WebSocket: who asks, whether there is a place, and what the URL says (3.1 to 3.4).
 //!
-//! The decision itself is `admission/`'s. Invariant: no secret of the URL or the headers reaches the log or a record.
+//! The decision itself is `admission/`'s, the words of a refusal are in `refused.rs`. Invariants: no secret of the URL or
+//! the headers reaches the log, the handshake book or a record; every attempt is in the book once, however it ends.
 
-use std::{borrow::Cow, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::State,
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
-    response::{IntoResponse as _, Response},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, header},
+    response::Response,
 };
 use futures_util::future::BoxFuture;
 use hyper::upgrade::Upgraded;
@@ -18,25 +19,20 @@ use tokio_rustls::server::TlsStream;
 use super::{
     Gate,
     handshake::{Asked, Upgrade, wants_websocket},
-    routes::refuse,
-    slots::{Full, Slot},
+    refused::Refused,
+    slots::Slot,
+    url::{Tail, Url},
 };
 use crate::{
-    admission::{Claims, LateToken, Peer, Refusal, Request},
+    admission::{self, Claims, LateToken, Peer, Request},
     client_address::client_ip,
     clock, connection,
     frame::Sender,
-    intake::{Facts, Hints},
+    handshakes::Attempt,
+    intake::Facts,
     telemetry,
     websocket::WebSocket,
 };
-
-/// The part of the path behind the route.
-enum Tail {
-    None,
-    Token(String),
-    Session(String),
-}
 
 pub(super) async fn ingest(State(gate): State<Arc<Gate>>, asked: Asked) -> Response {
     answer(&gate, asked, &Tail::None)
@@ -52,188 +48,185 @@ pub(super) async fn voicebot(State(gate): State<Arc<Gate>>, asked: Asked) -> Res
     answer(&gate, asked, &Tail::Session(session))
 }
 
-fn answer(gate: &Arc<Gate>, asked: Asked, tail: &Tail) -> Response {
-    if asked.method != Method::GET {
-        let response = refuse(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method_not_allowed",
-            "connect a WebSocket here, which begins with GET",
-        );
-        return ([(header::ALLOW, "GET")], response).into_response();
-    }
-    if !wants_websocket(&asked.headers) {
-        return how_to_connect();
-    }
-    let url = Url::read(asked.query.as_deref(), tail);
-    let client = client_of(gate, &asked);
-    let shown = shown(client);
-    telemetry::upgrade_attempt(&shown, &user_agent(&asked.headers), &url.shown);
-    let upgrade = match asked.upgrade {
-        Ok(upgrade) => upgrade,
-        Err(rejection) => {
-            let message = format!(
-                "{rejection}: a WebSocket handshake needs version 13 and a Sec-WebSocket-Key"
-            );
-            telemetry::upgrade_refused(&shown, &url.shown, 400, "bad_handshake", &message);
-            let mut response = refuse(StatusCode::BAD_REQUEST, "bad_handshake", &message);
-            response.headers_mut().insert(
-                header::SEC_WEBSOCKET_VERSION,
-                HeaderValue::from_static("13"),
-            );
-            return response;
-        }
-    };
-    if gate.connections.shutdown.draining.is_cancelled() {
-        return leaving(&shown, &url.shown);
-    }
-    match admit(gate, &asked.headers, client, &url) {
-        Ok((facts, subprotocol)) => accept(
-            gate,
-            upgrade,
-            facts,
-            subprotocol,
-            client,
-            &shown,
-            &url.shown,
-        ),
-        Err(refusal) => {
-            telemetry::authentication_failed(
-                &shown,
-                &url.shown,
-                refusal.status,
-                refusal.reason,
-                &refusal.message,
-            );
-            refused(&refusal)
-        }
-    }
-}
-
 /// Where there is nothing. An upgrade is logged, since a misspelt URL is otherwise seen by nobody; its path is not, as a
 /// token may stand anywhere in it.
 pub(super) async fn nowhere(State(gate): State<Arc<Gate>>, asked: Asked) -> Response {
-    let there =
-        "there is nothing here: connect a WebSocket to /v1/ingest, or GET /health or /ready";
-    if wants_websocket(&asked.headers) {
-        let shown = shown(client_of(&gate, &asked));
-        telemetry::upgrade_attempt(&shown, &user_agent(&asked.headers), UNKNOWN_PATH);
-        telemetry::upgrade_refused(&shown, UNKNOWN_PATH, 404, "not_found", there);
+    if !wants_websocket(&asked.headers) {
+        return Refused::not_found().answer();
     }
-    refuse(StatusCode::NOT_FOUND, "not_found", there)
+    let visitor = Visitor::of(&gate, &asked, UNKNOWN_PATH.to_owned());
+    visitor.log_upgrade();
+    visitor.refuse(Refused::not_found())
 }
 
+fn answer(gate: &Arc<Gate>, asked: Asked, tail: &Tail) -> Response {
+    let mut url = Url::read(asked.query.as_deref(), tail);
+    let visitor = Visitor::of(gate, &asked, std::mem::take(&mut url.shown));
+    match open(&visitor, asked, url) {
+        Ok(response) => response,
+        Err(refused) => visitor.refuse(refused),
+    }
+}
+
+fn open(visitor: &Visitor<'_>, asked: Asked, url: Url) -> Result<Response, Refused> {
+    if asked.method != Method::GET {
+        return Err(Refused::not_get());
+    }
+    if !wants_websocket(&asked.headers) {
+        return Err(Refused::no_upgrade(&asked.headers));
+    }
+    visitor.log_upgrade();
+    let upgrade = asked.upgrade.map_err(Refused::bad_handshake)?;
+    if visitor.gate.connections.shutdown.draining.is_cancelled() {
+        return Err(Refused::draining());
+    }
+    let (facts, subprotocol) = visitor.admit(&asked.headers, url)?;
+    visitor.accept(upgrade, facts, subprotocol)
+}
+
+/// Who asks, and as what the log and the handshake book know it.
+struct Visitor<'g> {
+    gate: &'g Arc<Gate>,
+    client: Option<IpAddr>,
+    attempt: Attempt,
+}
+
+impl<'g> Visitor<'g> {
+    fn of(gate: &'g Arc<Gate>, asked: &Asked, path: String) -> Self {
+        let headers = &asked.headers;
+        let client = client_of(gate, asked);
+        let protocol = wants_websocket(headers)
+            .then(|| {
+                let authorization = values(headers, &header::AUTHORIZATION);
+                let subprotocols = values(headers, &header::SEC_WEBSOCKET_PROTOCOL);
+                admission::sender_of(&authorization, &subprotocols)
+            })
+            .flatten();
+        let user_agent = headers.get(header::USER_AGENT);
+        let user_agent = user_agent.map_or(&b""[..], HeaderValue::as_bytes);
+        let attempt = Attempt {
+            client: client.map_or_else(|| "unknown".to_owned(), |client| client.to_string()),
+            user_agent: String::from_utf8_lossy(user_agent).into_owned(),
+            path,
+            protocol,
+        };
+        Self {
+            gate,
+            client,
+            attempt,
+        }
+    }
+
+    fn log_upgrade(&self) {
+        let attempt = &self.attempt;
+        telemetry::upgrade_attempt(&attempt.client, &attempt.user_agent, &attempt.path);
+    }
+
+    /// Says why not: in the answer, in the log and in the book.
+    fn refuse(&self, refused: Refused) -> Response {
+        let why = refused.why();
+        let log = if refused.by_admission {
+            telemetry::authentication_failed
+        } else {
+            telemetry::upgrade_refused
+        };
+        let (client, path) = (&self.attempt.client, &self.attempt.path);
+        log(client, path, why.status, why.error, why.reason);
+        let book = &self.gate.connections.handshakes;
+        book.note_refused(&self.attempt, &why, clock::now());
+        refused.answer()
+    }
+
+    /// Lets the request in or not; what is known of it then.
+    fn admit(
+        &self,
+        headers: &HeaderMap,
+        url: Url,
+    ) -> Result<(Facts, Option<&'static str>), Refused> {
+        let rules = self.gate.rules();
+        let admission = rules.admit(&Request {
+            authorization: &values(headers, &header::AUTHORIZATION),
+            subprotocols: &values(headers, &header::SEC_WEBSOCKET_PROTOCOL),
+            client: self.client,
+            path_token: url.token.as_deref(),
+            query_tenant: url.hints.tenant.as_deref(),
+            query_call: url.hints.call.as_deref(),
+            query_token: url.query_token.as_deref(),
+            now_epoch_s: clock::epoch_ms() / 1000,
+        })?;
+        let (sender, bound, awaits_token) = match admission.peer {
+            Peer::Exotel { token } => {
+                let awaits_token = (token == LateToken::Awaited).then_some(rules);
+                (Sender::Exotel, Claims::default(), awaits_token)
+            }
+            Peer::Custom { claims } => (Sender::Custom, claims, None),
+        };
+        let facts = Facts {
+            sender,
+            bound,
+            hints: url.hints,
+            default_tenant: Arc::clone(&self.gate.default_tenant),
+            connection_id: uuid::Uuid::new_v4().to_string(),
+            awaits_token,
+        };
+        Ok((facts, admission.subprotocol))
+    }
+
+    fn accept(
+        &self,
+        upgrade: Upgrade,
+        facts: Facts,
+        subprotocol: Option<&'static str>,
+    ) -> Result<Response, Refused> {
+        let (gate, client, path) = (self.gate, &self.attempt.client, &self.attempt.path);
+        // Before the last look whether anybody still waits for sockets: who does waits for this one.
+        let sockets = &gate.connections.shutdown.sockets;
+        let _coming = sockets.token();
+        if gate.connections.shutdown.draining.is_cancelled() {
+            return Err(Refused::draining());
+        }
+        telemetry::upgrade_request(client, facts.sender.name(), path);
+        let slot = gate.slots.take(self.client);
+        let slot = slot.map_err(|full| Refused::no_place(full, gate.slots.taken()))?;
+        match facts.sender {
+            Sender::Exotel => {
+                telemetry::exotel_accepted(client, path);
+                telemetry::exotel_connected(&facts.connection_id, client);
+            }
+            Sender::Custom => telemetry::client_connected(&facts.connection_id, client),
+        }
+        let connections = Arc::clone(&gate.connections);
+        // Before the connection can say what has it turned away.
+        let book = &connections.handshakes;
+        book.note_accepted(&self.attempt, &facts.connection_id, clock::now());
+        let (response, upgraded) = upgrade.accept(subprotocol);
+        // The task holds them for as long as the socket lives, so they are kept small.
+        let facts = Box::new(facts);
+        sockets.spawn(async move {
+            // Else the peer was gone before it was answered.
+            if let Ok(upgraded) = upgraded.await
+                && let Some(served) = serve(upgraded, *facts, connections)
+            {
+                served.await;
+            }
+            drop::<Slot>(slot);
+        });
+        Ok(response)
+    }
+}
+
+/// The client's address, as far as proxies that are trusted tell it.
 fn client_of(gate: &Gate, asked: &Asked) -> Option<IpAddr> {
-    let forwarded = asked.headers.get_all("x-forwarded-for").iter();
     client_ip(
         asked.peer.0.ip(),
-        forwarded.map(HeaderValue::as_bytes),
+        values(&asked.headers, &X_FORWARDED_FOR).into_iter(),
         gate.rules().trusted_proxies(),
     )
 }
 
-fn shown(client: Option<IpAddr>) -> String {
-    client.map_or_else(|| "unknown".to_owned(), |client| client.to_string())
-}
-
-fn user_agent(headers: &HeaderMap) -> Cow<'_, str> {
-    let value = headers.get(header::USER_AGENT);
-    value.map_or_else(Cow::default, |value| {
-        String::from_utf8_lossy(value.as_bytes())
-    })
-}
-
-/// Lets the request in or not; what is known of it then.
-fn admit(
-    gate: &Gate,
-    headers: &HeaderMap,
-    client: Option<IpAddr>,
-    url: &Url,
-) -> Result<(Facts, Option<&'static str>), Refusal> {
-    let authorization: Vec<&[u8]> = headers
-        .get_all(header::AUTHORIZATION)
-        .iter()
-        .map(HeaderValue::as_bytes)
-        .collect();
-    let subprotocols: Vec<&[u8]> = headers
-        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .map(HeaderValue::as_bytes)
-        .collect();
-    let admission = gate.rules().admit(&Request {
-        authorization: &authorization,
-        subprotocols: &subprotocols,
-        client,
-        path_token: url.token.as_deref(),
-        query_tenant: url.hints.tenant.as_deref(),
-        query_call: url.hints.call.as_deref(),
-        query_token: url.query_token.as_deref(),
-        now_epoch_s: clock::epoch_ms() / 1000,
-    })?;
-    let (sender, bound, awaits_token) = match admission.peer {
-        Peer::Exotel {
-            token: LateToken::NotNeeded,
-        } => (Sender::Exotel, Claims::default(), None),
-        Peer::Exotel {
-            token: LateToken::Awaited,
-        } => (
-            Sender::Exotel,
-            Claims::default(),
-            Some(Arc::clone(&gate.rules())),
-        ),
-        Peer::Custom { claims } => (Sender::Custom, claims, None),
-    };
-    let facts = Facts {
-        sender,
-        bound,
-        hints: url.hints.clone(),
-        default_tenant: Arc::clone(&gate.default_tenant),
-        connection_id: uuid::Uuid::new_v4().to_string(),
-        awaits_token,
-    };
-    Ok((facts, admission.subprotocol))
-}
-
-fn accept(
-    gate: &Arc<Gate>,
-    upgrade: Upgrade,
-    facts: Facts,
-    subprotocol: Option<&'static str>,
-    client: Option<IpAddr>,
-    shown: &str,
-    path: &str,
-) -> Response {
-    // Before the last look whether anybody still waits for sockets: who does waits for this one.
-    let sockets = &gate.connections.shutdown.sockets;
-    let _coming = sockets.token();
-    if gate.connections.shutdown.draining.is_cancelled() {
-        return leaving(shown, path);
-    }
-    telemetry::upgrade_request(shown, &facts.sender.to_string(), path);
-    let slot = match gate.slots.take(client) {
-        Ok(slot) => slot,
-        Err(full) => return no_place(full, gate.slots.taken(), shown, path),
-    };
-    match facts.sender {
-        Sender::Exotel => {
-            telemetry::exotel_accepted(shown, path);
-            telemetry::exotel_connected(&facts.connection_id, shown);
-        }
-        Sender::Custom => telemetry::client_connected(&facts.connection_id, shown),
-    }
-    let (response, upgraded) = upgrade.accept(subprotocol);
-    let connections = Arc::clone(&gate.connections);
-    // The task holds them for as long as the socket lives, so they are kept small.
-    let facts = Box::new(facts);
-    sockets.spawn(async move {
-        // Else the peer was gone before it was answered.
-        if let Ok(upgraded) = upgraded.await
-            && let Some(served) = serve(upgraded, *facts, connections)
-        {
-            served.await;
-        }
-        drop::<Slot>(slot);
-    });
-    response
+fn values<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Vec<&'h [u8]> {
+    let values = headers.get_all(name).into_iter();
+    values.map(HeaderValue::as_bytes).collect()
 }
 
 /// Serves a connection as what it really is: none of the layers through which the handshake came stays below it. On
@@ -257,139 +250,5 @@ fn serve(
     }
 }
 
-fn leaving(shown: &str, path: &str) -> Response {
-    let message = "the service is shutting down and takes no new calls: connect again in a moment";
-    telemetry::upgrade_refused(shown, path, 503, "draining", message);
-    with_retry_after(refuse(StatusCode::SERVICE_UNAVAILABLE, "draining", message))
-}
-
-fn how_to_connect() -> Response {
-    let message = "this is a WebSocket endpoint: give Exotel's applet the URL wss://<this host>/v1/ingest, or try \
-                   wscat -c wss://<this host>/v1/ingest -H 'Authorization: Bearer <jwt>'";
-    let mut response = refuse(StatusCode::UPGRADE_REQUIRED, "upgrade_required", message);
-    response
-        .headers_mut()
-        .insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    response
-        .headers_mut()
-        .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    response
-}
-
-fn refused(refusal: &Refusal) -> Response {
-    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::UNAUTHORIZED);
-    let mut response = refuse(status, refusal.reason, &refusal.message);
-    if let Some(scheme) = refusal.www_authenticate {
-        response
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
-    }
-    response
-}
-
-fn no_place(full: Full, taken: usize, client: &str, path: &str) -> Response {
-    let (status, reason, message) = match full {
-        Full::All => {
-            let message = format!(
-                "{taken} connections are open, as many as MAX_CONNECTIONS allows: connect again in a moment"
-            );
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "too_many_connections",
-                message,
-            )
-        }
-        Full::Address => {
-            let message =
-                "this address has as many connections as MAX_CONNECTIONS_PER_IP allows".to_owned();
-            (
-                StatusCode::TOO_MANY_REQUESTS,
-                "too_many_from_address",
-                message,
-            )
-        }
-    };
-    telemetry::upgrade_refused(client, path, status.as_u16(), reason, &message);
-    with_retry_after(refuse(status, reason, &message))
-}
-
-fn with_retry_after(response: Response) -> Response {
-    ([(header::RETRY_AFTER, RETRY_AFTER_S)], response).into_response()
-}
-
-/// What path and query say.
-struct Url {
-    token: Option<String>,
-    query_token: Option<String>,
-    hints: Hints,
-    /// For the log: no secrets, and no values of parameters that we do not know.
-    shown: String,
-}
-
-impl Url {
-    fn read(query: Option<&str>, tail: &Tail) -> Self {
-        let mut url = Self {
-            token: None,
-            query_token: None,
-            hints: Hints::default(),
-            shown: "/v1/ingest".to_owned(),
-        };
-        match tail {
-            Tail::None => {}
-            Tail::Token(token) => {
-                url.token = Some(token.clone());
-                url.shown += "/********";
-            }
-            Tail::Session(session) => {
-                url.hints.call = Some(session.clone()).filter(|session| !session.is_empty());
-                url.shown = format!(
-                    "/ws/voicebot/{}",
-                    crate::frame::clip(session, SHOWN_BYTES_MAX)
-                );
-            }
-        }
-        let mut mark = '?';
-        for (name, value) in
-            form_urlencoded::parse(query.unwrap_or_default().as_bytes()).take(PARAMETERS_MAX)
-        {
-            let known = url.take(&name, &value);
-            url.shown.push(mark);
-            url.shown += crate::frame::clip(&name, SHOWN_BYTES_MAX);
-            url.shown.push('=');
-            url.shown += &if known {
-                Cow::Borrowed(crate::frame::clip(&value, SHOWN_BYTES_MAX))
-            } else {
-                Cow::Borrowed("********")
-            };
-            mark = '&';
-        }
-        url
-    }
-
-    /// Takes one parameter; tells whether it is one of ours, and no secret.
-    fn take(&mut self, name: &str, value: &str) -> bool {
-        let slot = match name {
-            "sample-rate" | "sample_rate" => &mut self.hints.rate,
-            "encoding" => &mut self.hints.encoding,
-            "tenant_id" => &mut self.hints.tenant,
-            "CallSid" | "call_sid" => &mut self.hints.call,
-            "token" => {
-                self.query_token = Some(value.to_owned());
-                return false;
-            }
-            _ => {
-                self.hints.parameters.add(name, value);
-                return false;
-            }
-        };
-        if !value.is_empty() {
-            *slot = Some(value.to_owned());
-        }
-        true
-    }
-}
-
-const RETRY_AFTER_S: &str = "5";
-const PARAMETERS_MAX: usize = 64;
-const SHOWN_BYTES_MAX: usize = 128;
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const UNKNOWN_PATH: &str = "(a path that is none of ours)";

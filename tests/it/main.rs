@@ -53,6 +53,10 @@ mod http;
 #[cfg(test)]
 mod late_token;
 #[cfg(test)]
+mod ops;
+#[cfg(test)]
+mod ops_access;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod process;
@@ -62,6 +66,8 @@ mod proof;
 mod publishing;
 #[cfg(test)]
 mod records;
+#[cfg(test)]
+mod refusals;
 #[cfg(test)]
 mod robust;
 #[cfg(test)]

@@ -43,6 +43,11 @@ impl Request {
         }
     }
 
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     pub(crate) async fn send(self, port: u16) -> Answer {
         let mut text = format!(
             "{} {} HTTP/1.1\r\nHost: ingest.test\r\nConnection: close\r\nContent-Length: {}\r\n",

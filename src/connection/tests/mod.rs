@@ -31,6 +31,7 @@ use super::{Settings, Shared, run};
 use crate::{
     calls::Calls,
     frame::Sender,
+    handshakes::Handshakes,
     intake::Facts,
     publisher::by_hand::ByHand,
     shutdown::Shutdown,
@@ -59,6 +60,7 @@ impl Stage {
         };
         let shared = Shared {
             calls: Calls::new(publisher, settings.ack_interval.get()),
+            handshakes: Handshakes::default(),
             settings,
             shutdown: Shutdown::default(),
         };

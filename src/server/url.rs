@@ -1,0 +1,128 @@
+//! What path and query of an upgrade say (3.1), and how they are shown.
+//!
+//! Invariant: what is shown has no secret, and no value of a parameter that we do not know (8.1).
+
+use crate::{frame::clip, intake::Hints};
+
+/// The part of the path behind the route.
+pub(super) enum Tail {
+    None,
+    Token(String),
+    Session(String),
+}
+
+/// What path and query say.
+pub(super) struct Url {
+    pub(super) token: Option<String>,
+    pub(super) query_token: Option<String>,
+    pub(super) hints: Hints,
+    /// For the log and the handshake book: no secrets, and no values of parameters that we do not know.
+    pub(super) shown: String,
+}
+
+impl Url {
+    pub(super) fn read(query: Option<&str>, tail: &Tail) -> Self {
+        let mut url = Self {
+            token: None,
+            query_token: None,
+            hints: Hints::default(),
+            shown: "/v1/ingest".to_owned(),
+        };
+        match tail {
+            Tail::None => {}
+            Tail::Token(token) => {
+                url.token = Some(token.clone());
+                url.shown.push('/');
+                url.shown += MASK;
+            }
+            Tail::Session(session) => {
+                url.hints.call = Some(session.clone()).filter(|session| !session.is_empty());
+                url.shown = format!("/ws/voicebot/{}", clip(session, SHOWN_BYTES_MAX));
+            }
+        }
+        let mut mark = '?';
+        for (name, value) in
+            form_urlencoded::parse(query.unwrap_or_default().as_bytes()).take(PARAMETERS_MAX)
+        {
+            let known = url.take(&name, &value);
+            url.shown.push(mark);
+            mark = '&';
+            // A name without a value may be a secret that lost its name.
+            if !known && value.is_empty() {
+                url.shown += MASK;
+                continue;
+            }
+            url.shown += clip(&name, SHOWN_BYTES_MAX);
+            url.shown.push('=');
+            url.shown += if known {
+                clip(&value, SHOWN_BYTES_MAX)
+            } else {
+                MASK
+            };
+        }
+        url
+    }
+
+    /// Takes one parameter; tells whether it is one of ours, and no secret.
+    fn take(&mut self, name: &str, value: &str) -> bool {
+        let slot = match name {
+            "sample-rate" | "sample_rate" => &mut self.hints.rate,
+            "encoding" => &mut self.hints.encoding,
+            "tenant_id" => &mut self.hints.tenant,
+            "CallSid" | "call_sid" => &mut self.hints.call,
+            "token" => {
+                self.query_token = Some(value.to_owned());
+                return false;
+            }
+            _ => {
+                self.hints.parameters.add(name, value);
+                return false;
+            }
+        };
+        if !value.is_empty() {
+            *slot = Some(value.to_owned());
+        }
+        true
+    }
+}
+
+const MASK: &str = "********";
+const PARAMETERS_MAX: usize = 64;
+const SHOWN_BYTES_MAX: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_has_no_secret() {
+        let shown = |query, tail: &Tail| Url::read(Some(query), tail).shown;
+        let token = Tail::Token("hunter2".to_owned());
+        for (query, tail, expected) in [
+            ("", &Tail::None, "/v1/ingest"),
+            (
+                "token=hunter2",
+                &token,
+                "/v1/ingest/********?token=********",
+            ),
+            ("hunter2", &Tail::None, "/v1/ingest?********"),
+            (
+                "hunter2=&a=hunter2",
+                &Tail::None,
+                "/v1/ingest?********&a=********",
+            ),
+            (
+                "CallSid=c%201&encoding=",
+                &Tail::None,
+                "/v1/ingest?CallSid=c 1&encoding=",
+            ),
+            (
+                "sample-rate=16000",
+                &Tail::Session("s1".to_owned()),
+                "/ws/voicebot/s1?sample-rate=16000",
+            ),
+        ] {
+            assert_eq!(shown(query, tail), expected, "{query}");
+        }
+    }
+}
