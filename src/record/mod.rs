@@ -101,6 +101,10 @@ pub enum Detail {
         ms: u64,
         reason: &'static str,
     },
+    RateMismatch {
+        declared: u32,
+        measured: u32,
+    },
     Stop {
         reason: String,
     },
@@ -115,6 +119,7 @@ impl Detail {
             Self::Clear {} => "clear",
             Self::Renamed { .. } => "renamed",
             Self::Gap { .. } => "gap",
+            Self::RateMismatch { .. } => "rate_mismatch",
             Self::Stop { .. } => "stop",
         }
     }
