@@ -61,11 +61,15 @@ mod proof;
 #[cfg(test)]
 mod publishing;
 #[cfg(test)]
+mod rates;
+#[cfg(test)]
 mod records;
 #[cfg(test)]
 mod robust;
 #[cfg(test)]
 mod sessions;
+#[cfg(test)]
+mod tail;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
