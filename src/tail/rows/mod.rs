@@ -226,7 +226,7 @@ impl Rows {
         let visible = || rows.iter().take(shown);
         let calls = visible().map(|(_, call, _)| call.chars().count()).max();
         let tenants = visible().map(|(tenant, _, _)| tenant.chars().count()).max();
-        let spare = size.columns.saturating_sub(FIXED_COLUMNS).max(16);
+        let spare = size.columns.saturating_sub(FIXED_COLUMNS).max(18);
         let tenants = names(tenants.unwrap_or(0), 6).min(spare / 3);
         let calls = names(calls.unwrap_or(0), 4).min(spare - tenants);
         let head = format!(
