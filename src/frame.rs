@@ -3,7 +3,10 @@
 //! What they look like on a wire stands in `dialect/`, what they look like in Redis in `record.rs`.
 //! Invariant: a value of these types is valid; text from a peer becomes one of them or is refused here.
 
-use std::{fmt, time::Instant};
+use std::{
+    fmt::{self, Write as _},
+    time::Instant,
+};
 
 /// A moment on both clocks: one that never jumps, for waiting; one that people and records use.
 #[derive(Debug, Clone, Copy)]
@@ -110,6 +113,26 @@ impl fmt::Display for Sender {
 pub fn clip(text: &str, bytes_max: usize) -> &str {
     text.get(..text.floor_char_boundary(bytes_max))
         .unwrap_or(text)
+}
+
+/// A name as it may be shown on a terminal: whoever made the call chose it.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a>(pub &'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.0.contains(char::is_control) {
+            return f.write_str(self.0);
+        }
+        for letter in self.0.chars() {
+            if letter.is_control() {
+                write!(f, "{}", letter.escape_default())?;
+            } else {
+                f.write_char(letter)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Longest id (call, tenant, stream, account) that is taken; Exotel's have 32 characters.

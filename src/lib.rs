@@ -7,7 +7,7 @@
 //! ```text
 //!  main ─▶ cli ─▶ serve ─▶ app ─▶ config       demo ─▶ app, simulate       simulate, token, check
 //!                           ▼                  verify, export ─▶ readback ─▶ publisher, journal
-//!                           │                  replay ─▶ publisher
+//!                           │                  replay ─▶ publisher        tail ─▶ publisher, journal
 //!                         server ─▶ health           the edges: sockets, disk, clocks, tasks
 //!                           ▼
 //!    connection ──▶ calls ──▶ publisher ──▶ journal        connection ─▶ websocket: frames under the messages
@@ -70,6 +70,7 @@ pub mod handshakes;
 pub mod journal;
 pub mod publisher;
 pub mod readback;
+pub mod tail;
 
 pub mod clock;
 pub mod open_files;

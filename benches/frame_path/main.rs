@@ -47,7 +47,7 @@ use self::{
 #[bench::exotel_100_ms(args = (Client::Exotel { ms: 100 }), config = at_most(13_570_000))]
 #[bench::custom_20_ms(args = (Client::Custom), config = at_most(4_890_000))]
 #[bench::mulaw_20_ms(args = (Client::Mulaw), config = at_most(4_830_000))]
-#[bench::binary_20_ms(args = (Client::Binary), config = at_most(223_000))]
+#[bench::binary_20_ms(args = (Client::Binary), config = at_most(237_000))]
 fn decode(mut spoken: Spoken) -> (usize, Spoken) {
     (spoken.decode(), spoken)
 }

@@ -88,6 +88,9 @@ pub struct Call {
     dropped_ns: Option<u64>,
     last_activity_ms: u64,
     metadata_ms: Option<u64>,
+    rate_mismatch: Option<u32>,
+    /// The last mismatch that was told: the declared rate, and the one at which the audio came.
+    rates_told: Option<(u32, u32)>,
     start_told: bool,
     ended: bool,
     sample_rate: Option<u32>,
@@ -143,6 +146,8 @@ impl Call {
             dropped_ns: None,
             last_activity_ms: now.epoch_ms,
             metadata_ms: None,
+            rate_mismatch: None,
+            rates_told: None,
             start_told: false,
             ended: false,
             sample_rate: None,
@@ -223,6 +228,18 @@ impl Call {
         if self.about.stream_sid.is_none() {
             self.about.stream_sid = Some(stream_sid.to_owned());
         }
+    }
+
+    /// Learns at which rate the audio arrives. Tells whether that is to be published: a mismatch, and another than the last.
+    pub fn take_rate(&mut self, declared: u32, measured: u32) -> bool {
+        self.rate_mismatch = (measured != declared).then_some(measured);
+        let rates = Some((declared, measured));
+        self.rate_mismatch.is_some() && std::mem::replace(&mut self.rates_told, rates) != rates
+    }
+
+    /// The rate at which the audio arrives, while that is another than the declared one.
+    pub fn rate_mismatch(&self) -> Option<u32> {
+        self.rate_mismatch
     }
 
     /// Numbers one piece of audio and enters it in the manifest.

@@ -231,3 +231,24 @@ proptest! {
         prop_assert_eq!(call.end("end", now(0)).unwrap().record.frames, frames as u64);
     }
 }
+
+// 4.4: once per change, and the page sees what holds at present.
+#[test]
+fn a_rate_mismatch_is_told_once_per_change() {
+    let mut call = call();
+    assert!(!call.take_rate(8000, 8000));
+    assert_eq!(call.rate_mismatch(), None);
+    assert!(call.take_rate(8000, 16_000));
+    assert!(
+        !call.take_rate(8000, 16_000),
+        "another connection found it too"
+    );
+    assert_eq!(call.rate_mismatch(), Some(16_000));
+    assert!(call.take_rate(8000, 24_000));
+    assert!(
+        !call.take_rate(24_000, 24_000),
+        "the next connection declares it"
+    );
+    assert_eq!(call.rate_mismatch(), None);
+    assert!(call.take_rate(24_000, 8000));
+}

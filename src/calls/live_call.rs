@@ -139,6 +139,21 @@ impl LiveCall {
         self.publish_event(detail, now);
     }
 
+    /// Learns at which rate the audio arrives, and publishes it if it is another than the declared one. Tells whether it did.
+    pub fn take_rate(&self, declared: u32, measured: u32, now: Now) -> bool {
+        let mut call = self.call.lock();
+        let told = !call.is_ended() && call.take_rate(declared, measured);
+        if told {
+            self.publish_event(&Detail::RateMismatch { declared, measured }, now);
+        }
+        told
+    }
+
+    /// The rate at which the audio arrives, while that is another than the declared one.
+    pub fn rate_mismatch(&self) -> Option<u32> {
+        self.call.lock().rate_mismatch()
+    }
+
     pub fn take_stream_sid(&self, stream_sid: &str) {
         self.call.lock().take_stream_sid(stream_sid);
     }

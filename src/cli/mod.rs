@@ -11,6 +11,7 @@ pub mod replay;
 pub mod serve;
 pub mod simulate;
 pub mod source;
+pub mod tail;
 pub mod token;
 pub mod verify;
 
@@ -51,6 +52,7 @@ enum Command {
     /// Prints NAME=value and where it comes from for every setting, secrets masked, as a .env file could hold it.
     /// Warnings go to standard error. A bad configuration is a list of all its mistakes and exit code 78.
     Check(check::Args),
+    Tail(tail::Args),
     Verify(verify::Args),
     Export(export::Args),
     Replay(replay::Args),
@@ -87,6 +89,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<ExitCode>
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Simulate(args)) => simulate::run(args),
         Some(Command::Check(args)) => check::run(args),
+        Some(Command::Tail(args)) => tail::run(args),
         Some(Command::Verify(args)) => verify::run(args),
         Some(Command::Export(args)) => export::run(args),
         Some(Command::Replay(args)) => replay::run(args),
@@ -124,6 +127,7 @@ Examples:
   SUPPORT_EXOTEL=true rtaa-ingest           serve Exotel, frames in the journal
   REDIS_URL=redis://localhost SUPPORT_EXOTEL=true rtaa-ingest
   rtaa-ingest simulate --url ws://localhost:8443/v1/ingest --calls 10
+  rtaa-ingest tail                          see the frames of all live calls arrive
   rtaa-ingest verify --since 10m            prove that all calls came through whole
 
 Exit codes: 0 clean, 1 failed, 2 bad usage, 3 see verify, 78 bad configuration.";

@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::{
     cli::UsageError,
     config::{self, Config, error::ConfigErrors},
+    frame::Shown,
     journal::fields::FieldsError,
     prepared,
     published::UnreadableEntry,
@@ -20,6 +21,7 @@ use crate::{
     readback::{Entry, ReadbackError, Source},
     record::Kind,
     secret::Secret,
+    tail::{Follower, Wanted},
 };
 
 /// Where the entries are; without either, what the environment says.
@@ -72,6 +74,15 @@ impl Place {
             unreadable: 0,
             first_unreadable: None,
         })
+    }
+
+    /// Finds the source and follows it.
+    pub async fn follow(self, wanted: &Wanted) -> anyhow::Result<Follower> {
+        if let Some(dir) = self.journal {
+            return Ok(Follower::journal(dir, wanted)?);
+        }
+        let config = configuration(self.redis)?;
+        Ok(Follower::open(&config.publisher, config.journal.dir, wanted).await?)
     }
 }
 
@@ -159,15 +170,7 @@ impl Reading {
 
 /// A name as it may be shown on a terminal: whoever made the call chose it.
 pub fn shown(name: &str) -> String {
-    let mut shown = String::with_capacity(name.len());
-    for letter in name.chars() {
-        if letter.is_control() {
-            shown.extend(letter.escape_default());
-        } else {
-            shown.push(letter);
-        }
-    }
-    shown
+    Shown(name).to_string()
 }
 
 pub fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {

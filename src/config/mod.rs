@@ -98,6 +98,12 @@ impl Config {
         Ok(config)
     }
 
+    /// Whether the environment asks for no colours, however wrong the rest of it is (1.2).
+    pub fn no_colour() -> bool {
+        let environment = Environment::of_process();
+        environment.names().any(|name| name == "NO_COLOR")
+    }
+
     /// From any source of texts. `read_file` is asked for the files that `NAME_FILE` variables name.
     pub fn from_lookup(
         lookup: impl Fn(&str) -> Option<String>,

@@ -49,6 +49,11 @@ impl<T> Connection<T> {
                 Effect::Warn(text) => {
                     telemetry::connection_warning(self.intake.connection_id(), &text);
                 }
+                Effect::Rate {
+                    declared,
+                    measured,
+                    advice,
+                } => self.note_rate(declared, measured, advice.as_deref(), now),
                 Effect::Denied(text) => {
                     telemetry::late_token_denied(self.intake.connection_id(), &text);
                     self.note_refused(close::POLICY, BAD_URL_TOKEN, &text);
@@ -57,6 +62,15 @@ impl<T> Connection<T> {
         }
         if self.phase == Phase::Open {
             self.timing.set_limit(self.intake.deadline());
+        }
+    }
+
+    fn note_rate(&self, declared: u32, measured: u32, advice: Option<&str>, now: Now) {
+        let Some(current) = &self.current else { return };
+        if current.call.take_rate(declared, measured, now)
+            && let Some(advice) = advice
+        {
+            telemetry::connection_warning(self.intake.connection_id(), advice);
         }
     }
 

@@ -55,6 +55,12 @@ pub enum Effect {
         total: u64,
     },
     Warn(String),
+    /// At which rate the audio arrives; with advice where that is not the declared one.
+    Rate {
+        declared: u32,
+        measured: u32,
+        advice: Option<String>,
+    },
     /// The peer did not bring the token on whose promise it was let in.
     Denied(String),
 }

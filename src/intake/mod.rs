@@ -10,6 +10,7 @@ mod facts;
 pub mod format;
 mod held;
 mod opening;
+mod pace;
 mod sound;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,7 @@ pub use self::{
     facts::{Facts, Hints},
     held::OwnedMessage,
 };
-use self::{format::Format, held::Held};
+use self::{format::Format, held::Held, pace::Pace};
 use crate::{
     call::{CallName, Reason},
     dialect::{
@@ -70,6 +71,7 @@ struct Current {
 struct Track {
     name: Option<String>,
     decoder: Decoder,
+    pace: Pace,
     chunk: Option<u64>,
 }
 

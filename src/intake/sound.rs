@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::{Bad, EVENT_TEXT_BYTES_MAX, Heard, Intake, Track};
+use super::{
+    Bad, EVENT_TEXT_BYTES_MAX, Effect, Heard, Intake, Track,
+    pace::{self, Pace},
+};
 use crate::{
     dialect::{Dialect, Media, scalar::Scalar},
     frame::{ID_BYTES_MAX, Now, clip},
@@ -30,7 +33,7 @@ impl Intake {
         if seq.is_none() && media.seq.is_some() {
             return self.bad(Bad::Seq, now);
         }
-        let Some(index) = self.track_index(media.track.as_deref()) else {
+        let Some(index) = self.track_index(media.track.as_deref(), now) else {
             return self.bad(Bad::TooManyTracks, now);
         };
         let track = self.tracks.get_mut(index)?;
@@ -47,6 +50,9 @@ impl Intake {
         };
         match audio {
             Ok(audio) => {
+                if track.pace.count(audio.pcm.len(), now) {
+                    self.weigh(index, audio.pcm.len(), media.offset_ms, now);
+                }
                 self.bad_in_a_row = 0;
                 (!audio.pcm.is_empty()).then_some(Heard {
                     audio,
@@ -70,10 +76,14 @@ impl Intake {
             return None;
         }
         self.ensure_call()?;
-        let Some(index) = self.track_index(None) else {
+        let Some(index) = self.track_index(None, now) else {
             return self.bad(Bad::TooManyTracks, now);
         };
-        let audio = self.tracks.get_mut(index)?.decoder.raw(bytes, scratch);
+        let track = self.tracks.get_mut(index)?;
+        let audio = track.decoder.raw(bytes, scratch);
+        if track.pace.count(audio.pcm.len(), now) {
+            self.weigh(index, audio.pcm.len(), None, now);
+        }
         self.bad_in_a_row = 0;
         (!audio.pcm.is_empty()).then_some(Heard {
             audio,
@@ -84,7 +94,29 @@ impl Intake {
         })
     }
 
-    fn track_index(&mut self, name: Option<&str>) -> Option<usize> {
+    /// A second of a track is over: does its audio arrive at the rate that was declared?
+    #[cold]
+    fn weigh(&mut self, track: usize, pcm_bytes: usize, media_ms: Option<u64>, now: Now) {
+        let (declared, sender) = (self.sample_rate(), self.facts.sender);
+        let heard = pace::Piece {
+            pcm_bytes,
+            media_ms,
+            declared,
+            sender,
+        };
+        let Some(track) = self.tracks.get_mut(track) else {
+            return;
+        };
+        if let Some(measured) = track.pace.weigh(heard, now) {
+            self.effects.push_back(Effect::Rate {
+                declared,
+                measured,
+                advice: (declared != measured).then(|| pace::advice(declared, measured, sender)),
+            });
+        }
+    }
+
+    fn track_index(&mut self, name: Option<&str>, now: Now) -> Option<usize> {
         let name = name.map(|name| clip(name, EVENT_TEXT_BYTES_MAX));
         if let Some(index) = self
             .tracks
@@ -98,6 +130,7 @@ impl Intake {
             self.tracks.push(Track {
                 name: name.map(str::to_owned),
                 decoder: Decoder::new(encoding, self.facts.sender),
+                pace: Pace::new(now),
                 chunk: None,
             });
             self.tracks.len() - 1

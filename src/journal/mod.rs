@@ -47,9 +47,21 @@ mod crash;
 #[cfg(test)]
 mod failing;
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
 use crate::record::Kind;
+
+/// The place before the newest segment of a journal: whoever reads on from there soon comes to its end. Nothing where there
+/// is no segment.
+pub fn before_newest_segment(dir: &Path) -> io::Result<Option<Position>> {
+    let names = segment::list(dir)?;
+    Ok(names
+        .last()
+        .map(|name| Position(name.first.0.saturating_sub(1))))
+}
 
 /// The fields of a record are no longer than this: the largest WebSocket message that is taken by default (256 KiB) as
 /// base64, forty times over.

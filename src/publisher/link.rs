@@ -196,6 +196,30 @@ impl Link {
         }
     }
 
+    /// Sends a command whose reply is read as it comes, with [`Link::read_some`].
+    pub(crate) async fn send(&mut self, command: &redis::Cmd) -> Result<(), LinkError> {
+        let bytes = command.get_packed_command();
+        let sent = async {
+            self.writer.write_all(&bytes).await?;
+            self.writer.flush().await
+        };
+        match timeout(TIMEOUT, sent).await {
+            Ok(sent) => Ok(sent?),
+            Err(_) => Err(LinkError::Timeout),
+        }
+    }
+
+    /// Waits for more of a reply, however long that takes.
+    ///
+    /// # Cancel safety
+    /// What has come is in `bytes`, or still to be read.
+    pub(crate) async fn read_some(&mut self, bytes: &mut bytes::BytesMut) -> Result<(), LinkError> {
+        if self.reader.read_buf(bytes).await? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        Ok(())
+    }
+
     /// The same for a step that must not fail, but with an error that begins with `harmless`.
     async fn ask(
         &mut self,

@@ -118,6 +118,10 @@ pub enum Detail {
         ms: u64,
         reason: &'static str,
     },
+    RateMismatch {
+        declared: u32,
+        measured: u32,
+    },
     Stop {
         reason: String,
     },
@@ -132,6 +136,7 @@ impl Detail {
             Self::Clear {} => "clear",
             Self::Renamed { .. } => "renamed",
             Self::Gap { .. } => "gap",
+            Self::RateMismatch { .. } => "rate_mismatch",
             Self::Stop { .. } => "stop",
         }
     }

@@ -65,6 +65,8 @@ mod proof;
 #[cfg(test)]
 mod publishing;
 #[cfg(test)]
+mod rates;
+#[cfg(test)]
 mod records;
 #[cfg(test)]
 mod refusals;
@@ -72,6 +74,8 @@ mod refusals;
 mod robust;
 #[cfg(test)]
 mod sessions;
+#[cfg(test)]
+mod tail;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]

@@ -98,7 +98,7 @@ impl Ledger {
                 assert!(!self.open, "{effect:?} leaves a call open");
                 self.over = true;
             }
-            Effect::Bad { .. } | Effect::Warn(_) | Effect::Denied(_) => {}
+            Effect::Bad { .. } | Effect::Warn(_) | Effect::Rate { .. } | Effect::Denied(_) => {}
         }
     }
 

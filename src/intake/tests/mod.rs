@@ -148,6 +148,7 @@ fn describe(effect: &Effect) -> String {
         Effect::Close(code) => format!("close {code}"),
         Effect::Bad { error, total } => format!("bad {total}: {error}"),
         Effect::Warn(_) | Effect::Denied(_) => "warn".to_owned(),
+        Effect::Rate { measured, .. } => format!("rate {measured}"),
     }
 }
 
@@ -169,7 +170,9 @@ fn describe_event(detail: &Detail) -> String {
         Detail::Mark { name } => format!("mark {name}"),
         Detail::Renamed { from, to } => format!("renamed {from} {to}"),
         Detail::Stop { reason } => format!("stop {reason}"),
-        Detail::Clear {} | Detail::Gap { .. } => detail.kind().to_owned(),
+        Detail::Clear {} | Detail::Gap { .. } | Detail::RateMismatch { .. } => {
+            detail.kind().to_owned()
+        }
     }
 }
 

@@ -12,23 +12,23 @@ use crate::publisher::{
 
 /// A stream at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Look {
+pub(crate) struct Look {
     /// Ids of the oldest and the newest entry that are there.
-    pub(super) first: Option<EntryId>,
-    pub(super) last: Option<EntryId>,
+    pub(crate) first: Option<EntryId>,
+    pub(crate) last: Option<EntryId>,
     /// The newest id that was ever given; trimming counts from it.
-    pub(super) newest: EntryId,
-    pub(super) length: u64,
+    pub(crate) newest: EntryId,
+    pub(crate) length: u64,
     /// Entries ever added; Redis 6 does not tell.
-    pub(super) added: Option<u64>,
-    pub(super) groups: Vec<Group>,
+    pub(crate) added: Option<u64>,
+    pub(crate) groups: Vec<Group>,
     /// Groups beyond [`GROUPS_MAX`], which are not looked at.
-    pub(super) left_out: usize,
+    pub(crate) left_out: usize,
 }
 
 /// One group of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Group {
+pub(crate) struct Group {
     /// As Redis has it: it need not be text.
     pub(super) name: Vec<u8>,
     pub(super) delivered: EntryId,
@@ -49,7 +49,7 @@ pub(super) struct Group {
 
 /// What became of a look.
 #[derive(Debug)]
-pub(super) enum Seen {
+pub(crate) enum Seen {
     Stream(Look),
     /// There is no such key.
     Absent,
@@ -64,12 +64,9 @@ pub(super) async fn look(
     configured: &[String],
     is_known: impl Fn(&[u8]) -> bool,
 ) -> Result<Seen, LinkError> {
-    let stream = match link.request(cmd("XINFO").arg("STREAM").arg(key)).await? {
-        Value::ServerError(error) if error.details() == Some("no such key") => {
-            return Ok(Seen::Absent);
-        }
-        Value::ServerError(error) => return Ok(Seen::Refused(reply::words(&error))),
-        stream => stream,
+    let mut look = match look_at_stream(link, key).await? {
+        Seen::Stream(look) => look,
+        other => return Ok(other),
     };
     let groups = match link.request(cmd("XINFO").arg("GROUPS").arg(key)).await? {
         // It was removed in between.
@@ -79,7 +76,6 @@ pub(super) async fn look(
         Value::ServerError(error) => return Ok(Seen::Refused(reply::words(&error))),
         groups => groups,
     };
-    let mut look = read_stream(&stream);
     look.groups = items(&groups).iter().filter_map(read_group).collect();
     let is_ours = |group: &Group| configured.iter().any(|ours| ours.as_bytes() == group.name);
     look.groups.sort_by_key(|group| !is_ours(group));
@@ -108,6 +104,17 @@ pub(super) async fn look(
     }
     look.groups = groups;
     Ok(Seen::Stream(look))
+}
+
+/// Looks at the stream alone.
+pub(crate) async fn look_at_stream(link: &mut Link, key: &str) -> Result<Seen, LinkError> {
+    Ok(
+        match link.request(cmd("XINFO").arg("STREAM").arg(key)).await? {
+            Value::ServerError(error) if error.details() == Some("no such key") => Seen::Absent,
+            Value::ServerError(error) => Seen::Refused(reply::words(&error)),
+            stream => Seen::Stream(read_stream(&stream)),
+        },
+    )
 }
 
 /// Finds the oldest entry that the group has not been given.

@@ -6,7 +6,7 @@
 
 mod guard;
 mod lag;
-mod look;
+pub(crate) mod look;
 mod lookup;
 mod pace;
 mod reader;
