@@ -6,7 +6,8 @@
 //!
 //! ```text
 //!  main ─▶ cli ─▶ serve ─▶ app ─▶ config       demo ─▶ app, simulate       simulate, token, check
-//!                           ▼                  verify, export ─▶ readback ─▶ publisher, journal
+//!                           ▼                  doctor ─▶ simulate, readback
+//!                           │                  verify, export ─▶ readback ─▶ publisher, journal
 //!                           │                  replay ─▶ publisher        tail ─▶ publisher, journal
 //!                         server ─▶ health           the edges: sockets, disk, clocks, tasks
 //!                           ▼
@@ -58,6 +59,7 @@ pub mod config;
 
 pub mod app;
 pub mod demo;
+pub mod doctor;
 pub mod health;
 pub mod prepared;
 pub mod server;

@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod doctor;
 pub mod export;
 pub mod health;
 pub mod replay;
@@ -47,6 +48,7 @@ enum Command {
     Demo(demo::Args),
     /// Play calls into a server as Exotel or another client would
     Simulate(simulate::Args),
+    Doctor(doctor::Args),
     /// Show the configuration in effect, or everything that is wrong with it
     ///
     /// Prints NAME=value and where it comes from for every setting, secrets masked, as a .env file could hold it.
@@ -88,6 +90,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<ExitCode>
         Some(Command::Serve(args)) => serve::run(args),
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Simulate(args)) => simulate::run(args),
+        Some(Command::Doctor(args)) => doctor::run(args),
         Some(Command::Check(args)) => check::run(args),
         Some(Command::Tail(args)) => tail::run(args),
         Some(Command::Verify(args)) => verify::run(args),
@@ -127,6 +130,7 @@ Examples:
   SUPPORT_EXOTEL=true rtaa-ingest           serve Exotel, frames in the journal
   REDIS_URL=redis://localhost SUPPORT_EXOTEL=true rtaa-ingest
   rtaa-ingest simulate --url ws://localhost:8443/v1/ingest --calls 10
+  rtaa-ingest doctor --url wss://<host>/v1/ingest   why do no calls arrive?
   rtaa-ingest tail                          see the frames of all live calls arrive
   rtaa-ingest verify --since 10m            prove that all calls came through whole
 

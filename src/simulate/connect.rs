@@ -25,11 +25,11 @@ use tokio_tungstenite::{
 use super::{Credentials, PlayError, call::CallError, summary::tidy, target::Target};
 
 /// A TCP connection, with or without TLS on it.
-pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
-pub(super) type Socket = WebSocketStream<Box<dyn Wire>>;
+pub(crate) type Socket = WebSocketStream<Box<dyn Wire>>;
 
 /// What every call of a run needs to open its connection.
 pub(super) struct Door {
@@ -178,7 +178,7 @@ fn refusal(response: &Response<Option<Vec<u8>>>) -> CallError {
 }
 
 /// Room for one message in each direction: thousands of these live in one process.
-fn limits() -> WebSocketConfig {
+pub(crate) fn limits() -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(4096)
         .write_buffer_size(0)

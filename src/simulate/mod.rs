@@ -22,7 +22,7 @@ use self::{
 use crate::secret::Secret;
 
 mod call;
-mod connect;
+pub(crate) mod connect;
 pub mod progress;
 pub mod sound;
 pub mod summary;
@@ -220,7 +220,7 @@ impl Plan {
 }
 
 /// Exotel removes the query of the URL that it was given and hands it over in the start.
-fn handed_over(target: &Target) -> Result<BTreeMap<String, String>, PlayError> {
+pub(crate) fn handed_over(target: &Target) -> Result<BTreeMap<String, String>, PlayError> {
     let parameters = target.parameters();
     let length = target.query.as_ref().map_or(0, String::len);
     if parameters.len() > 3 || length > 256 {
@@ -230,7 +230,7 @@ fn handed_over(target: &Target) -> Result<BTreeMap<String, String>, PlayError> {
 }
 
 /// What Exotel's client calls itself.
-const EXOTEL_AGENT: &str = "Go-http-client/1.1";
+pub(crate) const EXOTEL_AGENT: &str = "Go-http-client/1.1";
 const OWN_AGENT: &str = concat!("rtaa-ingest-simulate/", env!("CARGO_PKG_VERSION"));
 
 /// Letters and a digit, as Exotel's account names are.

@@ -81,7 +81,7 @@ impl Sound {
     }
 
     /// Replaces `out` by frame `index` of those that are `frame_ms` long.
-    pub(super) fn frame(&self, index: u64, frame_ms: u32, encoding: Encoding, out: &mut Vec<u8>) {
+    pub(crate) fn frame(&self, index: u64, frame_ms: u32, encoding: Encoding, out: &mut Vec<u8>) {
         out.clear();
         let position = |index: u64| index * u64::from(self.rate) * u64::from(frame_ms) / 1_000;
         let length = self.samples.len() as u64;

@@ -97,7 +97,7 @@ impl fmt::Display for Summary {
 }
 
 /// Makes a server's text fit to print: one line, no escape sequences, not too long.
-pub(super) fn tidy(text: &str) -> String {
+pub(crate) fn tidy(text: &str) -> String {
     let printable = |c: char| if c.is_control() { ' ' } else { c };
     let short: String = text
         .trim()
@@ -109,7 +109,7 @@ pub(super) fn tidy(text: &str) -> String {
 }
 
 /// An error with its causes, on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -23,7 +23,7 @@ pub struct Names {
 
 /// What the server answers to a custom client; fields that do not belong to the event are missing.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     #[serde(default)]
     pub event: String,
     #[serde(default)]
@@ -38,13 +38,13 @@ pub(super) struct Answer {
 
 impl Answer {
     /// `None` for anything that is no event; a client has no use for the reason.
-    pub(super) fn read(text: &str) -> Option<Self> {
+    pub(crate) fn read(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
 }
 
 /// An identifier of the shape of Exotel's: mostly hexadecimal, with a tail that is not.
-pub(super) fn sid() -> String {
+pub(crate) fn sid() -> String {
     let mut sid = Uuid::new_v4().simple().to_string();
     sid.truncate(28);
     sid.push_str("19sm");
@@ -160,7 +160,7 @@ pub fn exotel_stop(names: &Names, frames: u64) -> String {
 }
 
 /// The flat start of the simple and the binary dialect.
-pub(super) fn flat_start(
+pub(crate) fn flat_start(
     call: &str,
     tenant: Option<&str>,
     rate: u32,
@@ -184,7 +184,7 @@ pub(super) fn flat_start(
     })
 }
 
-pub(super) fn simple_audio(seq: u64, audio: &[u8]) -> String {
+pub(crate) fn simple_audio(seq: u64, audio: &[u8]) -> String {
     let mut message = String::with_capacity(64 + audio.len().div_ceil(3) * 4);
     message.push_str(r#"{"event":"audio","seq":"#);
     message.push_str(itoa::Buffer::new().format(seq));
@@ -194,7 +194,7 @@ pub(super) fn simple_audio(seq: u64, audio: &[u8]) -> String {
     message
 }
 
-pub(super) const END: &str = r#"{"event":"end"}"#;
+pub(crate) const END: &str = r#"{"event":"end"}"#;
 
 /// Structs of strings and numbers always become text.
 fn text(message: &impl Serialize) -> String {

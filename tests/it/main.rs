@@ -35,6 +35,8 @@ mod custom;
 #[cfg(test)]
 mod dialects;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod documents;
 #[cfg(test)]
 mod drain;

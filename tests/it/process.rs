@@ -24,7 +24,7 @@ async fn help_and_version_are_everywhere() {
     let help = command(&[], &["--help"]).await;
     assert_eq!(help.code, Some(0));
     let commands = [
-        "serve", "demo", "simulate", "token", "check", "tail", "verify", "export",
+        "serve", "demo", "simulate", "doctor", "token", "check", "tail", "verify", "export",
     ];
     for name in commands {
         assert!(help.stdout.contains(name), "{name} in {}", help.stdout);

@@ -4,6 +4,7 @@
 //! look-ups, which must not wait behind frames. The lane never waits for any of this. That Redis is away is the lane's
 //! to say; here it is silent. Invariant: what is known of a group outlives the connection, so that an episode is told once.
 
+pub(crate) mod glance;
 mod guard;
 mod lag;
 pub(crate) mod look;

@@ -31,13 +31,15 @@ const DOCUMENTS: [&str; 10] = [
 ];
 
 /// Every marked block; each is used by a test below.
-const MARKED: [&str; 12] = [
+const MARKED: [&str; 14] = [
     "call_end",
     "client-python",
     "consumer-node",
     "consumer-python",
     "custom-token",
     "demo",
+    "doctor",
+    "doctor-says",
     "exotel-rehearsal",
     "first-call",
     "health",

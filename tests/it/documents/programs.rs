@@ -326,12 +326,25 @@ async fn the_commands_run() {
     );
     let said = run("upgrade-by-hand").await;
     assert!(said.contains("HTTP/1.1 101"), "{said}");
+    let said = run("doctor").await;
+    assert_eq!(outline(&block("doctor-says")), outline(&said)[..12]);
     let said = run("memory").await;
     let bytes: u64 = said.trim().parse().expect("a number");
     assert!(
         (600..1100).contains(&bytes),
         "docs/operations.md says about 820: {bytes}"
     );
+}
+
+/// The first two words of each line: what varies comes behind them.
+fn outline(said: &str) -> Vec<String> {
+    let words = |line: &str| {
+        line.split_whitespace()
+            .take(2)
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    said.lines().map(words).collect()
 }
 
 #[tokio::test]
