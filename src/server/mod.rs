@@ -9,6 +9,7 @@ mod routes;
 mod slots;
 pub mod tls;
 mod upgrade;
+mod url;
 
 use std::{
     convert::Infallible,

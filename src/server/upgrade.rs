@@ -20,23 +20,17 @@ use super::{
     handshake::{Asked, Upgrade, wants_websocket},
     routes::refuse,
     slots::{Full, Slot},
+    url::{Tail, Url},
 };
 use crate::{
     admission::{Claims, LateToken, Peer, Refusal, Request},
     client_address::client_ip,
     clock, connection,
     frame::Sender,
-    intake::{Facts, Hints},
+    intake::Facts,
     telemetry,
     websocket::WebSocket,
 };
-
-/// The part of the path behind the route.
-enum Tail {
-    None,
-    Token(String),
-    Session(String),
-}
 
 pub(super) async fn ingest(State(gate): State<Arc<Gate>>, asked: Asked) -> Response {
     answer(&gate, asked, &Tail::None)
@@ -317,79 +311,5 @@ fn with_retry_after(response: Response) -> Response {
     ([(header::RETRY_AFTER, RETRY_AFTER_S)], response).into_response()
 }
 
-/// What path and query say.
-struct Url {
-    token: Option<String>,
-    query_token: Option<String>,
-    hints: Hints,
-    /// For the log: no secrets, and no values of parameters that we do not know.
-    shown: String,
-}
-
-impl Url {
-    fn read(query: Option<&str>, tail: &Tail) -> Self {
-        let mut url = Self {
-            token: None,
-            query_token: None,
-            hints: Hints::default(),
-            shown: "/v1/ingest".to_owned(),
-        };
-        match tail {
-            Tail::None => {}
-            Tail::Token(token) => {
-                url.token = Some(token.clone());
-                url.shown += "/********";
-            }
-            Tail::Session(session) => {
-                url.hints.call = Some(session.clone()).filter(|session| !session.is_empty());
-                url.shown = format!(
-                    "/ws/voicebot/{}",
-                    crate::frame::clip(session, SHOWN_BYTES_MAX)
-                );
-            }
-        }
-        let mut mark = '?';
-        for (name, value) in
-            form_urlencoded::parse(query.unwrap_or_default().as_bytes()).take(PARAMETERS_MAX)
-        {
-            let known = url.take(&name, &value);
-            url.shown.push(mark);
-            url.shown += crate::frame::clip(&name, SHOWN_BYTES_MAX);
-            url.shown.push('=');
-            url.shown += &if known {
-                Cow::Borrowed(crate::frame::clip(&value, SHOWN_BYTES_MAX))
-            } else {
-                Cow::Borrowed("********")
-            };
-            mark = '&';
-        }
-        url
-    }
-
-    /// Takes one parameter; tells whether it is one of ours, and no secret.
-    fn take(&mut self, name: &str, value: &str) -> bool {
-        let slot = match name {
-            "sample-rate" | "sample_rate" => &mut self.hints.rate,
-            "encoding" => &mut self.hints.encoding,
-            "tenant_id" => &mut self.hints.tenant,
-            "CallSid" | "call_sid" => &mut self.hints.call,
-            "token" => {
-                self.query_token = Some(value.to_owned());
-                return false;
-            }
-            _ => {
-                self.hints.parameters.add(name, value);
-                return false;
-            }
-        };
-        if !value.is_empty() {
-            *slot = Some(value.to_owned());
-        }
-        true
-    }
-}
-
 const RETRY_AFTER_S: &str = "5";
-const PARAMETERS_MAX: usize = 64;
-const SHOWN_BYTES_MAX: usize = 128;
 const UNKNOWN_PATH: &str = "(a path that is none of ours)";
