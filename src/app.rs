@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     call::Reason,
     calls::Calls,
-    clock, connection,
+    clock,
+    connection::{self, counts::Counts},
     health::Health,
     open_files,
     prepared::Prepared,
@@ -74,6 +75,7 @@ impl App {
             calls: Calls::new(publisher, config.connection.ack_interval.get()),
             settings: config.connection.clone(),
             shutdown,
+            counts: Counts::default(),
         });
         let gate = Arc::new(Gate::new(
             &settings,

@@ -10,7 +10,7 @@ use rtaa_ingest::{
     call::CallName,
     calls::{Calls, live_call::LiveCall},
     clock,
-    connection::{self, Shared},
+    connection::{self, Shared, counts::Counts},
     frame::Sender,
     intake::Facts,
     journal,
@@ -80,6 +80,7 @@ impl Stage {
                 max_call: Duration::from_hours(4),
             },
             shutdown: Shutdown::default(),
+            counts: Counts::default(),
         });
         let player = Arc::new(Player::default());
         let mut connections = JoinSet::new();

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use self::credentials::Credentials;
-use crate::{auth::Verifier, secret::Secret};
+use crate::{auth::Verifier, frame::Sender, secret::Secret};
 
 mod credentials;
 mod custom;
@@ -131,6 +131,14 @@ impl Rules {
     /// Whose `X-Forwarded-For` is believed.
     pub fn trusted_proxies(&self) -> &[IpNet] {
         &self.settings.trusted_proxies
+    }
+}
+
+/// Who seems to ask: Exotel brings Basic credentials or none, whatever else comes is a custom client's.
+pub fn asker(authorization: &[&[u8]], subprotocols: &[&[u8]]) -> Sender {
+    match credentials::read(authorization, subprotocols) {
+        Ok(Credentials::Basic(_) | Credentials::None) => Sender::Exotel,
+        Ok(Credentials::Jwt { .. }) | Err(_) => Sender::Custom,
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::{
 use parking_lot::Mutex;
 
 use super::{
+    counts::Counts,
     earlier::Earlier,
     reader::{Asked, Reader, Readers},
 };
@@ -43,6 +44,7 @@ pub struct LiveCall {
     pub(super) readers: Readers,
     /// Another tenant's call has the same id and had it first, so its metadata stays.
     pub(super) owns_metadata: bool,
+    pub(super) counts: Arc<Counts>,
 }
 
 /// A connection's leaving, by number.
@@ -186,6 +188,7 @@ impl LiveCall {
             &heard.audio,
             &self.progress,
             heard.seq.is_some(),
+            &now.instant,
         );
         if call.metadata_due(now) {
             self.write_metadata(&mut call, now);
@@ -251,13 +254,11 @@ impl LiveCall {
     }
 
     fn publish_gap(&self, gap: &Detail, now: Now) {
-        if let Detail::Gap {
-            reason: JOURNAL_FULL,
-            ms,
-            ..
-        } = gap
-        {
-            telemetry::audio_drops_ended(&self.progress, *ms);
+        if let Detail::Gap { reason, ms, .. } = gap {
+            self.counts.gaps.count(reason);
+            if *reason == JOURNAL_FULL {
+                telemetry::audio_drops_ended(&self.progress, *ms);
+            }
         }
         self.publish_event(gap, now);
     }

@@ -4,6 +4,7 @@
 //! is last to leave a call without ending it waits a while for somebody to take it up, then ends it. Invariants: a
 //! call of one tenant and id has at most one session at a time; every session that began ends with one `call_end`.
 
+pub mod counts;
 pub mod earlier;
 pub mod live_call;
 pub mod reader;
@@ -14,19 +15,20 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
 };
 
 use parking_lot::Mutex;
 
 use self::{
+    counts::Counts,
     earlier::{Earlier, Remembered},
     live_call::{Departure, Ended, LiveCall},
     reader::Readers,
 };
 use crate::{
-    call::{Call, CallName, Reason},
+    call::{Call, CallName, JOURNAL_FULL, Reason},
     frame::{Now, Sender},
     intake::Heard,
     publisher::{Publisher, progress::Progress},
@@ -38,7 +40,7 @@ pub struct Calls {
     publisher: Publisher,
     ack_interval: u64,
     live: Mutex<Live>,
-    frames_dropped: AtomicU64,
+    counts: Arc<Counts>,
 }
 
 #[derive(Debug, Default)]
@@ -66,7 +68,7 @@ impl Calls {
             publisher,
             ack_interval,
             live: Mutex::default(),
-            frames_dropped: AtomicU64::new(0),
+            counts: Arc::default(),
         }
     }
 
@@ -80,7 +82,11 @@ impl Calls {
 
     /// Pieces of audio that nothing could hold (5.4).
     pub fn frames_dropped(&self) -> u64 {
-        self.frames_dropped.load(Ordering::Relaxed)
+        self.counts.dropped.get(JOURNAL_FULL)
+    }
+
+    pub fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     pub fn publisher(&self) -> &Publisher {
@@ -136,6 +142,7 @@ impl Calls {
             departures: AtomicUsize::new(0),
             readers: Readers::default(),
             owns_metadata,
+            counts: Arc::clone(&self.counts),
         });
         call.outlet.enter(&call.progress);
         live.calls.insert(name.clone(), Arc::clone(&call));
@@ -184,7 +191,7 @@ impl Calls {
         now: Now,
     ) -> Result<(), Ended> {
         live_call.drop_audio(heard, sample_rate, now)?;
-        self.frames_dropped.fetch_add(1, Ordering::Relaxed);
+        self.counts.dropped.count(JOURNAL_FULL);
         Ok(())
     }
 

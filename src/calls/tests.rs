@@ -3,6 +3,7 @@
 use super::{Calls, live_call::LiveCall, reader::Reader};
 use crate::{
     call::{CallName, Reason},
+    dialect::Dialect,
     frame::{Now, Sender},
     intake::Heard,
     payload::Audio,
@@ -47,6 +48,7 @@ fn publish(call: &LiveCall, seq: Option<u64>) -> Option<bool> {
         track: 0,
         media_ms: None,
         seq,
+        dialect: Dialect::Simple,
     };
     let pattern = FramePattern::new(FrameFormat::Json, &facts);
     call.publish(&heard, &pattern, 8000, at(0)).ok()

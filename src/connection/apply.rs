@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use super::{
-    Connection, Current, Phase, answer::ANY_NEWS, socket::close_code, starting::Starting,
+    Connection, Current, Phase,
+    answer::ANY_NEWS,
+    counts::{self, LOST},
+    socket::{close_code, farewell},
+    starting::Starting,
     timing::Due,
 };
 use crate::{
     call::Reason,
-    calls::live_call::Ended,
+    calls::{counts::CALL_ENDED, live_call::Ended},
     dialect::reply::{self, ErrorCode, close},
     frame::{Now, Sender},
     intake::{Effect, Heard, Message, Opening, Refusal},
@@ -22,6 +26,9 @@ impl<T> Connection<T> {
     /// One message: its effects in order, then its audio.
     pub(super) fn hear(&mut self, message: Message<'_>, scratch: &mut Scratch, now: Now) {
         let heard = self.intake.handle(message, scratch, now);
+        if let Some(bad) = self.intake.take_bad() {
+            self.shared.counts.bad_messages.count(bad.reason());
+        }
         self.apply_effects(now);
         if let Some(heard) = heard {
             self.publish(&heard, now);
@@ -41,7 +48,14 @@ impl<T> Connection<T> {
                 Effect::End(reason) => self.end_call(&reason, now),
                 Effect::Finish => self.finish(now),
                 Effect::Fail(refusal) => self.fail(&refusal, now),
-                Effect::Close(code) => self.close(code, "see the server's log", now),
+                Effect::Close(code) => {
+                    let farewell = if code == close::POLICY {
+                        counts::DENIED
+                    } else {
+                        counts::BAD_INPUT
+                    };
+                    self.close(code, farewell, "see the server's log", now);
+                }
                 Effect::Bad { error, total } => {
                     telemetry::bad_message(self.intake.connection_id(), &error.to_string(), total);
                 }
@@ -149,6 +163,7 @@ impl<T> Connection<T> {
     }
 
     fn publish(&mut self, heard: &Heard<'_>, now: Now) {
+        self.shared.counts.heard(heard);
         if self.try_publish(heard, now).is_err() {
             // Another connection has ended the call while this one goes on: what comes now is a new session of it.
             if let Some(current) = self.current.take() {
@@ -157,6 +172,7 @@ impl<T> Connection<T> {
                 self.open(Opening { name, start }, now);
             }
             if self.try_publish(heard, now).is_err() {
+                self.shared.calls.counts().dropped.count(CALL_ENDED);
                 telemetry::connection_warning(
                     self.intake.connection_id(),
                     "a frame was lost: its call ended twice at once",
@@ -195,7 +211,9 @@ impl<T> Connection<T> {
                 .call
                 .pattern(self.shared.calls.publisher(), sample_rate, sid, track)
         });
-        current.call.publish(heard, pattern, sample_rate, now)?;
+        if !current.call.publish(heard, pattern, sample_rate, now)? {
+            self.shared.counts.duplicate();
+        }
         Ok(())
     }
 
@@ -227,6 +245,7 @@ impl<T> Connection<T> {
         } else {
             CLOSE_WITHIN
         };
+        self.farewell = counts::FINISHED;
         self.phase = Phase::Finishing {
             shutting_down: false,
         };
@@ -238,16 +257,18 @@ impl<T> Connection<T> {
         self.answer_calls(ANY_NEWS, now);
         self.socket
             .send_text(&reply::error(refusal.code, &refusal.message));
-        self.say_goodbye(refusal.code.close_code(), refusal.code.name(), now);
+        let name = refusal.code.name();
+        self.say_goodbye(refusal.code.close_code(), name, name, now);
     }
 
-    pub(super) fn close(&mut self, code: u16, reason: &str, now: Now) {
+    pub(super) fn close(&mut self, code: u16, farewell: &'static str, reason: &str, now: Now) {
         self.answer_calls(ANY_NEWS, now);
-        self.say_goodbye(code, reason, now);
+        self.say_goodbye(code, farewell, reason, now);
     }
 
     /// The close frame, with no ack behind what was said last.
-    fn say_goodbye(&mut self, code: u16, reason: &str, now: Now) {
+    fn say_goodbye(&mut self, code: u16, farewell: &'static str, reason: &str, now: Now) {
+        self.farewell = farewell;
         self.socket.send_close(code, reason);
         self.closed = (code, reason.to_owned().into());
         self.phase = Phase::Closing;
@@ -259,6 +280,9 @@ impl<T> Connection<T> {
         if self.phase == Phase::Closing {
             self.phase = Phase::Gone;
             return;
+        }
+        if self.farewell == LOST {
+            self.farewell = counts::PEER;
         }
         self.closed = (code.unwrap_or(NO_STATUS), reason.to_owned().into());
         self.socket.answer_close(code, reason);
@@ -280,7 +304,7 @@ impl<T> Connection<T> {
             self.socket
                 .send_text(&reply::error(ErrorCode::TooLarge, &what));
         }
-        self.say_goodbye(code, &what, now);
+        self.say_goodbye(code, farewell(violation), &what, now);
     }
 
     pub(super) fn take_timer(&mut self, now: Now) {
@@ -291,11 +315,13 @@ impl<T> Connection<T> {
             Due::Ping => self.socket.send_ping(),
             Due::Idle => {
                 self.end_call(&Reason::IdleTimeout, now);
-                self.close(close::GOING_AWAY, "nothing was heard, not even a pong", now);
+                let why = "nothing was heard, not even a pong";
+                self.close(close::GOING_AWAY, counts::IDLE, why, now);
             }
             Due::CallTooLong => {
                 self.end_call(&Reason::MaxDuration, now);
-                self.close(close::NORMAL, "the call has lasted MAX_CALL_S", now);
+                let why = "the call has lasted MAX_CALL_S";
+                self.close(close::NORMAL, counts::MAX_DURATION, why, now);
             }
             Due::Limit => {
                 match self.phase {
@@ -328,6 +354,7 @@ impl<T> Connection<T> {
             return;
         }
         self.end_call(&Reason::Shutdown, now);
+        self.farewell = counts::SHUTTING_DOWN;
         self.phase = Phase::Finishing {
             shutting_down: true,
         };

@@ -6,6 +6,7 @@
 
 mod answer;
 mod apply;
+pub mod counts;
 mod reading;
 mod socket;
 mod starting;
@@ -24,6 +25,7 @@ use tokio::{
 
 use self::{
     answer::{ANY_NEWS, told},
+    counts::{Counts, LOST},
     reading::read,
     socket::{Incoming, Socket},
     starting::Starting,
@@ -61,6 +63,7 @@ pub struct Shared {
     pub calls: Calls,
     pub settings: Settings,
     pub shutdown: Shutdown,
+    pub counts: Counts,
 }
 
 /// One WebSocket.
@@ -76,6 +79,8 @@ struct Connection<T> {
     phase: Phase,
     messages: u64,
     closed: (u16, Cow<'static, str>),
+    /// What was first to end it, as it is counted.
+    farewell: &'static str,
 }
 
 /// The call that this connection feeds.
@@ -129,6 +134,7 @@ pub fn run<T: AsyncRead + AsyncWrite + Unpin>(
     shared: Arc<Shared>,
 ) -> impl Future<Output = ()> {
     let now = clock::now();
+    shared.counts.opened(facts.sender);
     let mut connection = Box::new(Connection {
         socket: Socket::new(socket),
         intake: Intake::new(facts, now),
@@ -141,6 +147,7 @@ pub fn run<T: AsyncRead + AsyncWrite + Unpin>(
             NO_CLOSE_FRAME,
             "the peer was gone without a close frame".into(),
         ),
+        farewell: LOST,
         shared,
     });
     // A peer that never says a word has no longer to bring its token than any other.
@@ -294,6 +301,14 @@ impl<T> Connection<T> {
             bad_messages: self.intake.bad_messages(),
             sender_gaps: self.intake.sender_gaps(),
         });
+    }
+}
+
+impl<T> Drop for Connection<T> {
+    fn drop(&mut self) {
+        self.shared
+            .counts
+            .closed(self.intake.sender(), self.farewell);
     }
 }
 

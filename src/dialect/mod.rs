@@ -25,8 +25,10 @@ use self::{
 pub enum Inbound<'a> {
     Connected,
     Start(Box<Start>),
-    /// Audio in base64: Exotel's `media` or the simple dialect's `audio`.
+    /// Audio in base64, in Exotel's `media`.
     Media(Media<'a>),
+    /// The same in the simple dialect's `audio`.
+    Audio(Media<'a>),
     /// Audio as it is, in the connection's encoding.
     Raw(&'a [u8]),
     Dtmf {
@@ -45,6 +47,29 @@ pub enum Inbound<'a> {
     End,
     /// An event that we do not know, and that is no error.
     Unknown,
+}
+
+/// The words in which audio came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// `media` events, Exotel's and its relatives'.
+    Exotel,
+    /// `audio` events.
+    Simple,
+    /// Binary messages that are no events.
+    Binary,
+}
+
+impl Dialect {
+    pub const ALL: [Self; 3] = [Self::Exotel, Self::Simple, Self::Binary];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exotel => "exotel",
+            Self::Simple => "simple",
+            Self::Binary => "binary",
+        }
+    }
 }
 
 /// One piece of audio as it came in an event.
@@ -173,7 +198,7 @@ impl<'a> Envelope<'a> {
         let event = self.event.into_string()?;
         Some(match event.as_ref() {
             "media" => Inbound::Media(Media::nested(self.media, self.track, self.flat.stream_sid)),
-            "audio" => Inbound::Media(Media::flat(
+            "audio" => Inbound::Audio(Media::flat(
                 self.data,
                 self.seq,
                 self.track,

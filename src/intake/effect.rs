@@ -2,7 +2,7 @@
 
 use crate::{
     call::{About, CallName, Reason},
-    dialect::{DecodeError, reply::ErrorCode},
+    dialect::{DecodeError, Dialect, reply::ErrorCode},
     payload::{Audio, BadBase64},
     record::Detail,
 };
@@ -32,6 +32,7 @@ pub struct Heard<'m> {
     pub media_ms: Option<u64>,
     /// The sender's own number for this frame.
     pub seq: Option<u64>,
+    pub dialect: Dialect,
 }
 
 /// What is to be done; each is done before the next, and before the audio that came with it.
@@ -83,4 +84,27 @@ pub enum Bad {
     Seq,
     #[error("more tracks than a connection may have")]
     TooManyTracks,
+}
+
+impl Bad {
+    /// What such messages are counted as.
+    pub const REASONS: [&str; 6] = [
+        "not_json",
+        "no_event",
+        "bad_base64",
+        "no_audio",
+        "bad_seq",
+        "too_many_tracks",
+    ];
+
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Decode(DecodeError::NotJson) => "not_json",
+            Self::Decode(DecodeError::NoEvent) => "no_event",
+            Self::Audio(_) => "bad_base64",
+            Self::NoAudio => "no_audio",
+            Self::Seq => "bad_seq",
+            Self::TooManyTracks => "too_many_tracks",
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{Bad, EVENT_TEXT_BYTES_MAX, Heard, Intake, Track};
 use crate::{
-    dialect::{Media, scalar::Scalar},
+    dialect::{Dialect, Media, scalar::Scalar},
     frame::{ID_BYTES_MAX, Now, clip},
     payload::{Decoder, Scratch},
 };
@@ -13,6 +13,7 @@ impl Intake {
     pub(super) fn take_media<'m>(
         &mut self,
         media: Media<'m>,
+        dialect: Dialect,
         scratch: &'m mut Scratch,
         now: Now,
     ) -> Option<Heard<'m>> {
@@ -53,6 +54,7 @@ impl Intake {
                     track: index,
                     media_ms: media.offset_ms,
                     seq,
+                    dialect,
                 })
             }
             Err(error) => self.bad(error.into(), now),
@@ -79,6 +81,7 @@ impl Intake {
             track: index,
             media_ms: None,
             seq: None,
+            dialect: Dialect::Binary,
         })
     }
 

@@ -4,7 +4,9 @@
 //! checks and refusals are answered to the end. Invariant: a peer that does not finish its handshake in time is gone.
 
 mod handshake;
+mod handshakes;
 mod listen;
+mod metrics;
 mod routes;
 mod slots;
 pub mod tls;
@@ -33,7 +35,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
-use self::slots::Slots;
+use self::{handshakes::Handshakes, slots::Slots};
 use crate::{admission::Rules, connection, health::Health, prepared::Prepared, telemetry};
 
 /// What the listener and the upgrade need to know.
@@ -67,6 +69,7 @@ pub struct Gate {
     health: Health,
     connections: Arc<connection::Shared>,
     slots: Arc<Slots>,
+    handshakes: Handshakes,
 }
 
 impl Gate {
@@ -84,6 +87,7 @@ impl Gate {
             health,
             connections,
             slots: Arc::new(slots),
+            handshakes: Handshakes::default(),
         }
     }
 

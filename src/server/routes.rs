@@ -11,7 +11,7 @@ use axum::{
 };
 use serde_json::json;
 
-use super::{Gate, upgrade};
+use super::{Gate, metrics, upgrade};
 use crate::health::Readiness;
 
 pub(super) fn routes(gate: Arc<Gate>) -> Router {
@@ -23,6 +23,7 @@ pub(super) fn routes(gate: Arc<Gate>) -> Router {
         .route("/ws/voicebot/{session_id}", any(upgrade::voicebot))
         .route("/health", get(health))
         .route("/ready", get(ready))
+        .route("/metrics", get(metrics::metrics))
         .method_not_allowed_fallback(async || {
             refuse(
                 StatusCode::METHOD_NOT_ALLOWED,

@@ -6,7 +6,7 @@ use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use axum::{
     extract::State,
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use futures_util::future::BoxFuture;
@@ -23,7 +23,7 @@ use super::{
     url::{Tail, Url},
 };
 use crate::{
-    admission::{Claims, LateToken, Peer, Refusal, Request},
+    admission::{self, Claims, LateToken, Peer, Refusal, Request},
     client_address::client_ip,
     clock, connection,
     frame::Sender,
@@ -69,6 +69,8 @@ fn answer(gate: &Arc<Gate>, asked: Asked, tail: &Tail) -> Response {
                 "{rejection}: a WebSocket handshake needs version 13 and a Sec-WebSocket-Key"
             );
             telemetry::upgrade_refused(&shown, &url.shown, 400, "bad_handshake", &message);
+            gate.handshakes
+                .refused(asker(&asked.headers), "bad_handshake");
             let mut response = refuse(StatusCode::BAD_REQUEST, "bad_handshake", &message);
             response.headers_mut().insert(
                 header::SEC_WEBSOCKET_VERSION,
@@ -78,7 +80,8 @@ fn answer(gate: &Arc<Gate>, asked: Asked, tail: &Tail) -> Response {
         }
     };
     if gate.connections.shutdown.draining.is_cancelled() {
-        return leaving(&shown, &url.shown);
+        let sender = asker(&asked.headers);
+        return leaving(gate, sender, &shown, &url.shown);
     }
     match admit(gate, &asked.headers, client, &url) {
         Ok((facts, subprotocol)) => accept(
@@ -98,6 +101,8 @@ fn answer(gate: &Arc<Gate>, asked: Asked, tail: &Tail) -> Response {
                 refusal.reason,
                 &refusal.message,
             );
+            gate.handshakes
+                .refused(asker(&asked.headers), refusal.reason);
             refused(&refusal)
         }
     }
@@ -112,6 +117,7 @@ pub(super) async fn nowhere(State(gate): State<Arc<Gate>>, asked: Asked) -> Resp
         let shown = shown(client_of(&gate, &asked));
         telemetry::upgrade_attempt(&shown, &user_agent(&asked.headers), UNKNOWN_PATH);
         telemetry::upgrade_refused(&shown, UNKNOWN_PATH, 404, "not_found", there);
+        gate.handshakes.refused(asker(&asked.headers), "not_found");
     }
     refuse(StatusCode::NOT_FOUND, "not_found", there)
 }
@@ -136,6 +142,18 @@ fn user_agent(headers: &HeaderMap) -> Cow<'_, str> {
     })
 }
 
+fn values(headers: &HeaderMap, name: HeaderName) -> Vec<&[u8]> {
+    let values = headers.get_all(name).into_iter();
+    values.map(HeaderValue::as_bytes).collect()
+}
+
+/// Whose upgrade it is, where that was not decided.
+fn asker(headers: &HeaderMap) -> Sender {
+    let authorization = values(headers, header::AUTHORIZATION);
+    let subprotocols = values(headers, header::SEC_WEBSOCKET_PROTOCOL);
+    admission::asker(&authorization, &subprotocols)
+}
+
 /// Lets the request in or not; what is known of it then.
 fn admit(
     gate: &Gate,
@@ -143,16 +161,8 @@ fn admit(
     client: Option<IpAddr>,
     url: &Url,
 ) -> Result<(Facts, Option<&'static str>), Refusal> {
-    let authorization: Vec<&[u8]> = headers
-        .get_all(header::AUTHORIZATION)
-        .iter()
-        .map(HeaderValue::as_bytes)
-        .collect();
-    let subprotocols: Vec<&[u8]> = headers
-        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .map(HeaderValue::as_bytes)
-        .collect();
+    let authorization = values(headers, header::AUTHORIZATION);
+    let subprotocols = values(headers, header::SEC_WEBSOCKET_PROTOCOL);
     let admission = gate.rules().admit(&Request {
         authorization: &authorization,
         subprotocols: &subprotocols,
@@ -200,12 +210,12 @@ fn accept(
     let sockets = &gate.connections.shutdown.sockets;
     let _coming = sockets.token();
     if gate.connections.shutdown.draining.is_cancelled() {
-        return leaving(shown, path);
+        return leaving(gate, facts.sender, shown, path);
     }
     telemetry::upgrade_request(shown, &facts.sender.to_string(), path);
     let slot = match gate.slots.take(client) {
         Ok(slot) => slot,
-        Err(full) => return no_place(full, gate.slots.taken(), shown, path),
+        Err(full) => return no_place(full, gate, facts.sender, shown, path),
     };
     match facts.sender {
         Sender::Exotel => {
@@ -214,6 +224,7 @@ fn accept(
         }
         Sender::Custom => telemetry::client_connected(&facts.connection_id, shown),
     }
+    gate.handshakes.accepted(facts.sender);
     let (response, upgraded) = upgrade.accept(subprotocol);
     let connections = Arc::clone(&gate.connections);
     // The task holds them for as long as the socket lives, so they are kept small.
@@ -251,9 +262,10 @@ fn serve(
     }
 }
 
-fn leaving(shown: &str, path: &str) -> Response {
+fn leaving(gate: &Gate, sender: Sender, shown: &str, path: &str) -> Response {
     let message = "the service is shutting down and takes no new calls: connect again in a moment";
     telemetry::upgrade_refused(shown, path, 503, "draining", message);
+    gate.handshakes.refused(sender, "draining");
     with_retry_after(refuse(StatusCode::SERVICE_UNAVAILABLE, "draining", message))
 }
 
@@ -281,9 +293,10 @@ fn refused(refusal: &Refusal) -> Response {
     response
 }
 
-fn no_place(full: Full, taken: usize, client: &str, path: &str) -> Response {
+fn no_place(full: Full, gate: &Gate, sender: Sender, client: &str, path: &str) -> Response {
     let (status, reason, message) = match full {
         Full::All => {
+            let taken = gate.slots.taken();
             let message = format!(
                 "{taken} connections are open, as many as MAX_CONNECTIONS allows: connect again in a moment"
             );
@@ -304,6 +317,7 @@ fn no_place(full: Full, taken: usize, client: &str, path: &str) -> Response {
         }
     };
     telemetry::upgrade_refused(client, path, status.as_u16(), reason, &message);
+    gate.handshakes.refused(sender, reason);
     with_retry_after(refuse(status, reason, &message))
 }
 

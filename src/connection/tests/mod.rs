@@ -27,7 +27,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
     coding::{Control, Data, OpCode},
 };
 
-use super::{Settings, Shared, run};
+use super::{Settings, Shared, counts::Counts, run};
 use crate::{
     calls::Calls,
     frame::Sender,
@@ -61,6 +61,7 @@ impl Stage {
             calls: Calls::new(publisher, settings.ack_interval.get()),
             settings,
             shutdown: Shutdown::default(),
+            counts: Counts::default(),
         };
         Self {
             shared: Arc::new(shared),

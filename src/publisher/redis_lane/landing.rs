@@ -12,7 +12,11 @@ use super::{
     flight::{Flight, Refusal},
     line::BACKOFF_MIN,
 };
-use crate::{publisher::redis_error::Class, record::Kind, telemetry};
+use crate::{
+    publisher::{counts::frames, redis_error::Class},
+    record::Kind,
+    telemetry,
+};
 
 impl RedisLane {
     /// All replies to the flight are in.
@@ -22,7 +26,7 @@ impl RedisLane {
         };
         let (refusal, is_record) = (flight.refusal().cloned(), flight.is_record());
         let nothing_owed = flight.is_repeated() || self.again.is_empty();
-        self.recall(flight);
+        self.recall(flight, now);
         if !is_record {
             // A PING that is answered does not mean that writing works again.
             return Ok(());
@@ -38,6 +42,7 @@ impl RedisLane {
         };
         self.refused = true;
         let class = Class::of(&error);
+        self.lane.counts.errors.count(class.name());
         if class == Class::Moved {
             return Err(Broken::Refused { error });
         }
@@ -61,19 +66,17 @@ impl RedisLane {
     }
 
     /// Takes back what of a flight is not confirmed.
-    pub(super) fn recall(&mut self, flight: Flight) {
-        let landed = flight.finish();
+    pub(super) fn recall(&mut self, flight: Flight, now: Instant) {
+        let mut confirmed = self.lane.confirmed(now.into_std());
+        let landed = flight.finish(&mut confirmed);
         self.footing.marks.merge(&landed.marks);
         self.lane.confirm_bytes(landed.freed);
         self.lane.spare(landed.spare);
         // The ends of calls that waited for it come behind it.
         let ends = mem::replace(&mut self.again, landed.again);
         self.again.extend(ends);
-        let frames = landed
-            .published
-            .iter()
-            .filter(|(_, kind, _)| *kind == Kind::Frame);
-        let frames = frames.count() as u64;
+        let frames = frames(&landed.published);
+        self.lane.counts.landed(&confirmed, frames);
         if frames > 0 {
             let newest = self.footing.marks.of(Kind::Frame).unwrap_or_default();
             self.throttle.published(frames, newest);
