@@ -53,6 +53,8 @@ mod http;
 #[cfg(test)]
 mod late_token;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod process;
