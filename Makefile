@@ -50,7 +50,8 @@ demo:
 	cargo run --locked -- demo
 
 # cargo deny reads the manifests of crates for other platforms too, which a build does not fetch. The Python and Node
-# libraries run the examples in docs/.
+# libraries run the examples in docs/. Of Debian's Prometheus only promtool is taken, which reads metrics, rules and
+# dashboard: the package would start a server.
 tools:
 	@lacking=; \
 	lack() { lacking="$$lacking $$*"; }; \
@@ -62,6 +63,9 @@ tools:
 	command -v node >/dev/null || lack nodejs; \
 	NODE_PATH=/usr/share/nodejs node -e 'require("redis")' 2>/dev/null || lack node-redis; \
 	[ -z "$$lacking" ] || { $(SUDO) $(APT) update && $(SUDO) $(APT) install -y $$lacking; }
+	@command -v promtool >/dev/null || { dir=$$(mktemp -d) && cd "$$dir" && $(SUDO) $(APT) update && $(APT) download prometheus \
+		&& dpkg-deb --fsys-tarfile prometheus_*.deb | $(SUDO) tar -x --strip-components=3 -C /usr/local/bin ./usr/bin/promtool \
+		&& rm -r "$$dir"; }
 	@cargo fmt --version >/dev/null && cargo clippy --version >/dev/null || rustup component add clippy rustfmt
 	@cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked --version $(CARGO_DENY_VERSION)
 	@cargo install --list | grep -qF 'gungraun-runner v$(GUNGRAUN_VERSION):' \

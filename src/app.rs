@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     call::Reason,
     calls::Calls,
-    clock, connection,
+    clock,
+    connection::{self, counts::Counts},
     handshakes::Handshakes,
     health::Health,
     open_files,
@@ -76,6 +77,7 @@ impl App {
             handshakes: Handshakes::default(),
             settings: config.connection.clone(),
             shutdown,
+            counts: Counts::default(),
         });
         let gate = Arc::new(Gate::new(
             &settings,

@@ -62,6 +62,11 @@ impl Health {
         self.ready.cancel();
     }
 
+    /// When the service was started, in ms since the epoch.
+    pub fn started_ms(&self) -> u64 {
+        self.started.epoch_ms
+    }
+
     pub fn readiness(&self, publisher: &Publisher) -> Readiness {
         if self.draining.is_cancelled() {
             Readiness::Not("draining: the service is shutting down and takes no new calls")

@@ -19,7 +19,7 @@
 //!        ▼                        ▲                  proof, rebuilt ─▶ manifest, published: records read back
 //!     dialect ─▶ payload ─▶ audio, frame
 //!
-//!  telemetry, shutdown, clock: any edge may use them
+//!  telemetry, metrics, shutdown, clock: any edge may use them
 //! ```
 //!
 //! A message's way: [`connection`] reads it off the socket ([`websocket`]); [`intake`] understands it (through [`dialect`]) and gives
@@ -75,6 +75,7 @@ pub mod readback;
 pub mod tail;
 
 pub mod clock;
+pub mod metrics;
 pub mod open_files;
 pub mod rounds;
 pub mod shutdown;

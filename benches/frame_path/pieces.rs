@@ -1,6 +1,6 @@
 //! The pieces of the way, each by itself, on a thousand frames.
 
-use std::{hint::black_box, sync::Arc, task::Poll};
+use std::{hint::black_box, sync::Arc, task::Poll, time::Instant};
 
 use bytes::BytesMut;
 use rtaa_ingest::{
@@ -179,6 +179,7 @@ pub(crate) struct Audible {
     outlet: Outlet,
     progress: Arc<Progress>,
     lane: FarEnd,
+    read: Instant,
 }
 
 impl Audible {
@@ -202,6 +203,7 @@ impl Audible {
             outlet: publisher.outlet(&call).expect("a lane"),
             progress: Arc::new(Progress::new(TENANT, &call, 0)),
             lane,
+            read: clock::now().instant,
         };
         (0..2).for_each(|_| audible.encode());
         audible
@@ -219,8 +221,14 @@ impl Audible {
                 timestamp_ms: 1_762_500_000_000 + 20 * seq,
                 media_ms: Some(20 * seq),
             };
-            self.outlet
-                .frame(&self.pattern, &numbers, &audio, &self.progress, false);
+            self.outlet.frame(
+                &self.pattern,
+                &numbers,
+                &audio,
+                &self.progress,
+                false,
+                &self.read,
+            );
             if seq % BATCH == 0 {
                 black_box(self.lane.deliver());
             }

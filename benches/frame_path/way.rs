@@ -10,7 +10,7 @@ use rtaa_ingest::{
     call::CallName,
     calls::{Calls, live_call::LiveCall},
     clock,
-    connection::{self, Shared},
+    connection::{self, Shared, counts::Counts},
     frame::Sender,
     handshakes::Handshakes,
     intake::Facts,
@@ -82,6 +82,7 @@ impl Stage {
                 max_call: Duration::from_hours(4),
             },
             shutdown: Shutdown::default(),
+            counts: Counts::default(),
         });
         let player = Arc::new(Player::default());
         let mut connections = JoinSet::new();

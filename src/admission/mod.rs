@@ -142,6 +142,14 @@ impl Rules {
     }
 }
 
+/// Who seems to ask: Exotel brings Basic credentials or none, whatever else comes is a custom client's.
+pub fn asker(authorization: &[&[u8]], subprotocols: &[&[u8]]) -> Sender {
+    match credentials::read(authorization, subprotocols) {
+        Ok(Credentials::Basic(_) | Credentials::None) => Sender::Exotel,
+        Ok(Credentials::Jwt { .. }) | Err(_) => Sender::Custom,
+    }
+}
+
 impl Refusal {
     fn unauthorized(reason: &'static str, message: impl Into<String>) -> Self {
         Self {

@@ -11,6 +11,7 @@ use std::sync::{
 use parking_lot::Mutex;
 
 use super::{
+    counts::Counts,
     earlier::Earlier,
     listing::{self, Pace},
     meter::Meter,
@@ -52,6 +53,7 @@ pub struct LiveCall {
     pub(super) pace: Mutex<Pace>,
     /// `None` unless somebody looks.
     pub(super) meter: Mutex<Option<Box<Meter>>>,
+    pub(super) counts: Arc<Counts>,
 }
 
 /// A connection's leaving, by number.
@@ -220,6 +222,7 @@ impl LiveCall {
             &heard.audio,
             &self.progress,
             heard.seq.is_some(),
+            &now.instant,
         );
         if call.metadata_due(now) {
             self.write_metadata(&mut call, now);
@@ -293,13 +296,11 @@ impl LiveCall {
     }
 
     fn publish_gap(&self, gap: &Detail, now: Now) {
-        if let Detail::Gap {
-            reason: JOURNAL_FULL,
-            ms,
-            ..
-        } = gap
-        {
-            telemetry::audio_drops_ended(&self.progress, *ms);
+        if let Detail::Gap { reason, ms, .. } = gap {
+            self.counts.gaps.count(reason);
+            if *reason == JOURNAL_FULL {
+                telemetry::audio_drops_ended(&self.progress, *ms);
+            }
         }
         self.publish_event(gap, now);
     }

@@ -4,6 +4,7 @@
 //! is last to leave a call without ending it waits a while for somebody to take it up, then ends it. Invariants: a
 //! call of one tenant and id has at most one session at a time; every session that began ends with one `call_end`.
 
+pub mod counts;
 pub mod earlier;
 pub mod listing;
 pub mod live_call;
@@ -23,13 +24,14 @@ use std::{
 use parking_lot::Mutex;
 
 use self::{
+    counts::Counts,
     earlier::{Earlier, Remembered},
     listing::{Ended as Shown, EndedCalls, Pace},
     live_call::{Departure, Ended, LiveCall},
     reader::Readers,
 };
 use crate::{
-    call::{Call, CallName, Reason},
+    call::{Call, CallName, JOURNAL_FULL, Reason},
     frame::{Now, Sender},
     intake::Heard,
     publisher::{Publisher, progress::Progress},
@@ -41,9 +43,9 @@ pub struct Calls {
     publisher: Publisher,
     ack_interval: u64,
     live: Mutex<Live>,
-    frames_dropped: AtomicU64,
     /// Somebody looks at the calls until then, see `listing.rs`.
     looked_at_until_ms: AtomicU64,
+    counts: Arc<Counts>,
 }
 
 #[derive(Debug, Default)]
@@ -72,8 +74,8 @@ impl Calls {
             publisher,
             ack_interval,
             live: Mutex::default(),
-            frames_dropped: AtomicU64::new(0),
             looked_at_until_ms: AtomicU64::new(0),
+            counts: Arc::default(),
         }
     }
 
@@ -87,7 +89,11 @@ impl Calls {
 
     /// Pieces of audio that nothing could hold (5.4).
     pub fn frames_dropped(&self) -> u64 {
-        self.frames_dropped.load(Ordering::Relaxed)
+        self.counts.dropped.get(JOURNAL_FULL)
+    }
+
+    pub fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     pub fn publisher(&self) -> &Publisher {
@@ -146,6 +152,7 @@ impl Calls {
             owns_metadata,
             pace: Mutex::new(Pace::new(now.instant)),
             meter: Mutex::default(),
+            counts: Arc::clone(&self.counts),
         });
         call.outlet.enter(&call.progress);
         live.calls.insert(name.clone(), Arc::clone(&call));
@@ -194,7 +201,7 @@ impl Calls {
         now: Now,
     ) -> Result<(), Ended> {
         live_call.drop_audio(heard, sample_rate, now)?;
-        self.frames_dropped.fetch_add(1, Ordering::Relaxed);
+        self.counts.dropped.count(JOURNAL_FULL);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 //! An ack does not name its call, so a call that another follows is acked to its end before the next is answered.
 //! Invariant: nothing here is said before it is true.
 
-use super::{Connection, Current, Phase, socket::Socket};
+use super::{Connection, Current, Phase, counts, socket::Socket};
 use crate::{
     dialect::reply::{self, ErrorCode, close},
     frame::Now,
@@ -55,8 +55,11 @@ impl<T> Connection<T> {
 
     pub(super) fn close_finished(&mut self, shutting_down: bool, now: Now) {
         match (shutting_down, self.is_custom()) {
-            (false, _) => self.close(close::NORMAL, "the call is over", now),
-            (true, false) => self.close(close::GOING_AWAY, "the service is shutting down", now),
+            (false, _) => self.close(close::NORMAL, counts::FINISHED, "the call is over", now),
+            (true, false) => {
+                let why = "the service is shutting down";
+                self.close(close::GOING_AWAY, counts::SHUTTING_DOWN, why, now);
+            }
             (true, true) => {
                 let message = "the service is shutting down: connect again".to_owned();
                 let code = ErrorCode::ShuttingDown;

@@ -1,35 +1,31 @@
 //! What follows from a connection's conversation: calls opened and ended, frames published, replies and closes sent.
 
-use std::time::Duration;
-
-use super::{
-    Connection, Current, Phase, answer::ANY_NEWS, socket::close_code, starting::Starting,
-    timing::Due,
-};
+use super::{Connection, Current, Phase, counts, starting::Starting};
 use crate::{
     call::Reason,
-    calls::live_call::Ended,
-    dialect::reply::{self, ErrorCode, close},
+    calls::{counts::CALL_ENDED, live_call::Ended},
+    dialect::reply::close,
     frame::{Now, Sender},
-    handshakes::Why,
-    intake::{Effect, Heard, Message, Opening, Refusal},
+    intake::{Effect, Heard, Message, Opening},
     payload::Scratch,
     record::Detail,
     telemetry,
-    websocket::Violation,
 };
 
 impl<T> Connection<T> {
     /// One message: its effects in order, then its audio.
     pub(super) fn hear(&mut self, message: Message<'_>, scratch: &mut Scratch, now: Now) {
         let heard = self.intake.handle(message, scratch, now);
+        if let Some(bad) = self.intake.take_bad() {
+            self.shared.counts.bad_messages.count(bad.reason());
+        }
         self.apply_effects(now);
         if let Some(heard) = heard {
             self.publish(&heard, now);
         }
     }
 
-    fn apply_effects(&mut self, now: Now) {
+    pub(super) fn apply_effects(&mut self, now: Now) {
         while let Some(effect) = self.intake.poll() {
             match effect {
                 Effect::Open(opening) => self.open(opening, now),
@@ -42,7 +38,14 @@ impl<T> Connection<T> {
                 Effect::End(reason) => self.end_call(&reason, now),
                 Effect::Finish => self.finish(now),
                 Effect::Fail(refusal) => self.fail(&refusal, now),
-                Effect::Close(code) => self.close(code, "see the server's log", now),
+                Effect::Close(code) => {
+                    let farewell = if code == close::POLICY {
+                        counts::DENIED
+                    } else {
+                        counts::BAD_INPUT
+                    };
+                    self.close(code, farewell, "see the server's log", now);
+                }
                 Effect::Bad { error, total } => {
                     telemetry::bad_message(self.intake.connection_id(), &error.to_string(), total);
                 }
@@ -166,6 +169,7 @@ impl<T> Connection<T> {
     }
 
     fn publish(&mut self, heard: &Heard<'_>, now: Now) {
+        self.shared.counts.heard(heard);
         if self.try_publish(heard, now).is_err() {
             // Another connection has ended the call while this one goes on: what comes now is a new session of it.
             if let Some(current) = self.current.take() {
@@ -174,6 +178,7 @@ impl<T> Connection<T> {
                 self.open(Opening { name, start }, now);
             }
             if self.try_publish(heard, now).is_err() {
+                self.shared.calls.counts().dropped.count(CALL_ENDED);
                 telemetry::connection_warning(
                     self.intake.connection_id(),
                     "a frame was lost: its call ended twice at once",
@@ -217,8 +222,9 @@ impl<T> Connection<T> {
                 .call
                 .pattern(self.shared.calls.publisher(), sample_rate, sid, track)
         });
-        let is_frame = current.call.publish(heard, pattern, sample_rate, now)?;
-        if self.looked_at && is_frame {
+        if !current.call.publish(heard, pattern, sample_rate, now)? {
+            self.shared.counts.duplicate();
+        } else if self.looked_at {
             current.call.measure(heard, sample_rate, now);
         }
         Ok(())
@@ -236,7 +242,7 @@ impl<T> Connection<T> {
         }
     }
 
-    fn end_call(&mut self, reason: &Reason, now: Now) {
+    pub(super) fn end_call(&mut self, reason: &Reason, now: Now) {
         if let Some(current) = &self.current {
             self.shared.calls.end(&current.call, reason, now);
         }
@@ -245,141 +251,7 @@ impl<T> Connection<T> {
     pub(super) fn is_custom(&self) -> bool {
         self.intake.sender() == Sender::Custom
     }
-
-    fn finish(&mut self, now: Now) {
-        let within = if self.is_custom() {
-            FINISH_WITHIN
-        } else {
-            CLOSE_WITHIN
-        };
-        self.phase = Phase::Finishing {
-            shutting_down: false,
-        };
-        self.timing.only_limit(now.instant + within);
-    }
-
-    pub(super) fn fail(&mut self, refusal: &Refusal, now: Now) {
-        telemetry::connection_warning(self.intake.connection_id(), &refusal.message);
-        if refusal.code == ErrorCode::Forbidden {
-            let (code, name) = (refusal.code.close_code(), refusal.code.name());
-            self.note_refused(code, name, &refusal.message);
-        }
-        self.answer_calls(ANY_NEWS, now);
-        self.socket
-            .send_text(&reply::error(refusal.code, &refusal.message));
-        self.say_goodbye(refusal.code.close_code(), refusal.code.name(), now);
-    }
-
-    /// What was let in at the handshake is turned away after all.
-    fn note_refused(&self, status: u16, error: &'static str, reason: &str) {
-        let why = Why {
-            status,
-            error,
-            reason,
-        };
-        let connection = self.intake.connection_id();
-        self.shared.handshakes.note_refused_late(connection, &why);
-    }
-
-    pub(super) fn close(&mut self, code: u16, reason: &str, now: Now) {
-        self.answer_calls(ANY_NEWS, now);
-        self.say_goodbye(code, reason, now);
-    }
-
-    /// The close frame, with no ack behind what was said last.
-    fn say_goodbye(&mut self, code: u16, reason: &str, now: Now) {
-        self.socket.send_close(code, reason);
-        self.closed = (code, reason.to_owned().into());
-        self.phase = Phase::Closing;
-        self.timing.only_limit(now.instant + CLOSE_WITHIN);
-    }
-
-    /// The peer's close: the answer to ours, or one to be answered.
-    pub(super) fn take_close(&mut self, code: Option<u16>, reason: &str, now: Now) {
-        if self.phase == Phase::Closing {
-            self.phase = Phase::Gone;
-            return;
-        }
-        self.closed = (code.unwrap_or(NO_STATUS), reason.to_owned().into());
-        self.socket.answer_close(code, reason);
-        self.phase = Phase::Closing;
-        self.timing.only_limit(now.instant + CLOSE_WITHIN);
-    }
-
-    /// What the peer did is against WebSocket itself: the one way in which input ends a call at once.
-    pub(super) fn take_forbidden(&mut self, violation: Violation, now: Now) {
-        if self.phase == Phase::Closing {
-            self.phase = Phase::Gone;
-            return;
-        }
-        let (code, what) = (close_code(violation), violation.to_string());
-        self.end_call(&Reason::BadInput, now);
-        telemetry::connection_warning(self.intake.connection_id(), &what);
-        self.answer_calls(ANY_NEWS, now);
-        if self.is_custom() && code == close::TOO_LARGE {
-            self.socket
-                .send_text(&reply::error(ErrorCode::TooLarge, &what));
-        }
-        self.say_goodbye(code, &what, now);
-    }
-
-    pub(super) fn take_timer(&mut self, now: Now) {
-        match self.timing.due(now) {
-            Due::Nothing => {}
-            // While we do not read, silence is our own.
-            Due::Ping | Due::Idle if !self.may_read() => self.timing.heard(now),
-            Due::Ping => self.socket.send_ping(),
-            Due::Idle => {
-                self.end_call(&Reason::IdleTimeout, now);
-                self.close(close::GOING_AWAY, "nothing was heard, not even a pong", now);
-            }
-            Due::CallTooLong => {
-                self.end_call(&Reason::MaxDuration, now);
-                self.close(close::NORMAL, "the call has lasted MAX_CALL_S", now);
-            }
-            Due::Limit => {
-                match self.phase {
-                    Phase::Open => {
-                        self.intake.handle_timeout(now);
-                        self.apply_effects(now);
-                    }
-                    Phase::Finishing { shutting_down } if !self.is_custom() => {
-                        self.close_finished(shutting_down, now);
-                    }
-                    Phase::Finishing { .. } => {
-                        let message = "the last frames are not durable yet: send them again on a new connection".to_owned();
-                        self.fail(
-                            &Refusal {
-                                code: ErrorCode::Overloaded,
-                                message,
-                            },
-                            now,
-                        );
-                    }
-                    Phase::Closing | Phase::Gone => self.phase = Phase::Gone,
-                }
-            }
-        }
-    }
-
-    /// The grace of the drain is over.
-    pub(super) fn shut_down(&mut self, now: Now) {
-        if self.phase != Phase::Open {
-            return;
-        }
-        self.end_call(&Reason::Shutdown, now);
-        self.phase = Phase::Finishing {
-            shutting_down: true,
-        };
-        self.timing.only_limit(now.instant + CLOSE_WITHIN);
-    }
 }
 
 /// As the refusal is called where the token stands in the path.
 const BAD_URL_TOKEN: &str = "bad_url_token";
-/// How long a client that has ended its call waits for its last frames to be durable.
-const FINISH_WITHIN: Duration = Duration::from_secs(30);
-/// How long the peer may take to answer a close frame.
-const CLOSE_WITHIN: Duration = Duration::from_secs(2);
-/// RFC 6455's code for a close that has none.
-const NO_STATUS: u16 = 1005;

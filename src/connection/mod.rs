@@ -6,6 +6,8 @@
 
 mod answer;
 mod apply;
+pub mod counts;
+mod ending;
 mod reading;
 mod socket;
 mod starting;
@@ -24,6 +26,7 @@ use tokio::{
 
 use self::{
     answer::{ANY_NEWS, told},
+    counts::{Counts, LOST},
     reading::read,
     socket::{Incoming, Socket},
     starting::Starting,
@@ -64,6 +67,7 @@ pub struct Shared {
     pub handshakes: Handshakes,
     pub settings: Settings,
     pub shutdown: Shutdown,
+    pub counts: Counts,
 }
 
 /// One WebSocket.
@@ -81,6 +85,8 @@ struct Connection<T> {
     /// Somebody looks at the calls, as of the newest read.
     looked_at: bool,
     closed: (u16, Cow<'static, str>),
+    /// What was first to end it, as it is counted.
+    farewell: &'static str,
 }
 
 /// The call that this connection feeds.
@@ -136,6 +142,7 @@ pub fn run<T: AsyncRead + AsyncWrite + Unpin>(
     shared: Arc<Shared>,
 ) -> impl Future<Output = ()> {
     let now = clock::now();
+    shared.counts.opened(facts.sender);
     let mut connection = Box::new(Connection {
         socket: Socket::new(socket),
         intake: Intake::new(facts, now),
@@ -149,6 +156,7 @@ pub fn run<T: AsyncRead + AsyncWrite + Unpin>(
             NO_CLOSE_FRAME,
             "the peer was gone without a close frame".into(),
         ),
+        farewell: LOST,
         shared,
     });
     // A peer that never says a word has no longer to bring its token than any other.
@@ -303,6 +311,14 @@ impl<T> Connection<T> {
             bad_messages: self.intake.bad_messages(),
             sender_gaps: self.intake.sender_gaps(),
         });
+    }
+}
+
+impl<T> Drop for Connection<T> {
+    fn drop(&mut self) {
+        self.shared
+            .counts
+            .closed(self.intake.sender(), self.farewell);
     }
 }
 

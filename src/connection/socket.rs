@@ -10,8 +10,9 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::counts::{NOT_UTF8, PROTOCOL_ERROR};
 use crate::{
-    dialect::reply::{self, close},
+    dialect::reply::{self, ErrorCode, close},
     websocket::{Batch, Violation, WebSocket},
 };
 
@@ -117,5 +118,14 @@ pub(super) fn close_code(violation: Violation) -> u16 {
         Violation::TooLarge { .. } => close::TOO_LARGE,
         Violation::NotUtf8 => close::BAD_PAYLOAD,
         Violation::Protocol(_) => close::PROTOCOL,
+    }
+}
+
+/// What such an end is counted as.
+pub(super) fn farewell(violation: Violation) -> &'static str {
+    match violation {
+        Violation::TooLarge { .. } => ErrorCode::TooLarge.name(),
+        Violation::NotUtf8 => NOT_UTF8,
+        Violation::Protocol(_) => PROTOCOL_ERROR,
     }
 }

@@ -25,8 +25,10 @@ use self::{
 pub enum Inbound<'a> {
     Connected,
     Start(Box<Start>),
-    /// Audio in base64: Exotel's `media` or the simple dialect's `audio`.
+    /// Audio in base64, in Exotel's `media`.
     Media(Media<'a>),
+    /// The same in the simple dialect's `audio`.
+    Audio(Media<'a>),
     /// Audio as it is, in the connection's encoding.
     Raw(&'a [u8]),
     Dtmf {
@@ -48,10 +50,9 @@ pub enum Inbound<'a> {
 }
 
 /// The words in which audio came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     /// `media` events, Exotel's and its relatives'.
-    #[default]
     Exotel,
     /// `audio` events.
     Simple,
@@ -60,6 +61,8 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    pub const ALL: [Self; 3] = [Self::Exotel, Self::Simple, Self::Binary];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Exotel => "exotel",
@@ -82,7 +85,6 @@ pub struct Media<'a> {
     pub stream_sid: Option<Cow<'a, str>>,
     /// A custom client's own number for this frame.
     pub seq: Scalar<'a>,
-    pub dialect: Dialect,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -103,7 +105,6 @@ impl<'a> Media<'a> {
             track: media.track.or(track).into_text(),
             stream_sid: stream_sid.or(media.stream_sid).into_text(),
             seq: Scalar::Nothing,
-            dialect: Dialect::Exotel,
         }
     }
 
@@ -119,7 +120,6 @@ impl<'a> Media<'a> {
             track: track.into_text(),
             stream_sid: stream_sid.into_text(),
             seq,
-            dialect: Dialect::Simple,
             ..Self::default()
         }
     }
@@ -198,7 +198,7 @@ impl<'a> Envelope<'a> {
         let event = self.event.into_string()?;
         Some(match event.as_ref() {
             "media" => Inbound::Media(Media::nested(self.media, self.track, self.flat.stream_sid)),
-            "audio" => Inbound::Media(Media::flat(
+            "audio" => Inbound::Audio(Media::flat(
                 self.data,
                 self.seq,
                 self.track,

@@ -39,7 +39,7 @@ pub(super) fn read(text: &str) -> Option<Inbound<'_>> {
     };
     match event.as_ref() {
         "media" => Some(Inbound::Media(Media::nested(media, track, stream_sid))),
-        "audio" => Some(Inbound::Media(Media::flat(data, seq, track, stream_sid))),
+        "audio" => Some(Inbound::Audio(Media::flat(data, seq, track, stream_sid))),
         _ => None,
     }
 }

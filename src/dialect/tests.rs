@@ -6,7 +6,7 @@ use super::*;
 
 fn media(text: &str) -> Media<'_> {
     match decode_text(text) {
-        Ok(Inbound::Media(media)) => media,
+        Ok(Inbound::Media(media) | Inbound::Audio(media)) => media,
         other => panic!("{text}: {other:?}"),
     }
 }

@@ -91,3 +91,26 @@ pub enum Bad {
     #[error("more tracks than a connection may have")]
     TooManyTracks,
 }
+
+impl Bad {
+    /// What such messages are counted as.
+    pub const REASONS: [&str; 6] = [
+        "not_json",
+        "no_event",
+        "bad_base64",
+        "no_audio",
+        "bad_seq",
+        "too_many_tracks",
+    ];
+
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Decode(DecodeError::NotJson) => "not_json",
+            Self::Decode(DecodeError::NoEvent) => "no_event",
+            Self::Audio(_) => "bad_base64",
+            Self::NoAudio => "no_audio",
+            Self::Seq => "bad_seq",
+            Self::TooManyTracks => "too_many_tracks",
+        }
+    }
+}

@@ -29,7 +29,7 @@ use self::{format::Format, held::Held, pace::Pace};
 use crate::{
     call::{CallName, Reason},
     dialect::{
-        Inbound, decode_binary, decode_text,
+        Dialect, Inbound, decode_binary, decode_text,
         reply::{ErrorCode, close},
     },
     frame::{ID_BYTES_MAX, Now, Sender, clip},
@@ -52,6 +52,8 @@ pub struct Intake {
     bad_in_a_row: u32,
     bad_total: u64,
     bad_told: Option<Instant>,
+    /// The last message, if it could not be used.
+    bad: Option<Bad>,
     sender_gaps: u64,
     over: bool,
 }
@@ -92,6 +94,7 @@ impl Intake {
             bad_in_a_row: 0,
             bad_total: 0,
             bad_told: None,
+            bad: None,
             sender_gaps: 0,
             over: false,
         }
@@ -134,6 +137,11 @@ impl Intake {
 
     pub fn bad_messages(&self) -> u64 {
         self.bad_total
+    }
+
+    /// Why the last message could not be used, if so; to be asked for after each, since only some are told of.
+    pub fn take_bad(&mut self) -> Option<Bad> {
+        self.bad.take()
     }
 
     pub fn poll(&mut self) -> Option<Effect> {
@@ -180,7 +188,12 @@ impl Intake {
             return None;
         }
         match inbound {
-            Inbound::Media(media) => return self.take_media(media, scratch, now),
+            Inbound::Media(media) => {
+                return self.take_media(media, Dialect::Exotel, scratch, now);
+            }
+            Inbound::Audio(media) => {
+                return self.take_media(media, Dialect::Simple, scratch, now);
+            }
             Inbound::Raw(bytes) => return self.take_raw(bytes, scratch, now),
             Inbound::Start(start) => self.take_start(*start),
             Inbound::Dtmf { digit, duration_ms } => self.take_event(Detail::Dtmf {
@@ -221,7 +234,7 @@ impl Intake {
             Inbound::Stop { .. } | Inbound::End => {
                 return self.refuse_token("the stream ended before a token came");
             }
-            Inbound::Media(media) => held.keep(
+            Inbound::Media(media) | Inbound::Audio(media) => held.keep(
                 message,
                 self.facts
                     .play_time(media.payload.text().map_or(0, |text| text.len() / 4 * 3)),
@@ -260,7 +273,9 @@ impl Intake {
         self.effects.push_back(Effect::Finish);
     }
 
+    #[cold]
     fn bad<'m>(&mut self, error: Bad, now: Now) -> Option<Heard<'m>> {
+        self.bad = Some(error);
         if self.facts.sender == Sender::Custom {
             let code = match error {
                 Bad::Audio(_) => ErrorCode::BadAudio,

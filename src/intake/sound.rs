@@ -16,6 +16,7 @@ impl Intake {
     pub(super) fn take_media<'m>(
         &mut self,
         media: Media<'m>,
+        dialect: Dialect,
         scratch: &'m mut Scratch,
         now: Now,
     ) -> Option<Heard<'m>> {
@@ -59,7 +60,7 @@ impl Intake {
                     track: index,
                     media_ms: media.offset_ms,
                     seq,
-                    dialect: media.dialect,
+                    dialect,
                 })
             }
             Err(error) => self.bad(error.into(), now),

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::{lane::FLIGHT_BYTES, progress::Progress};
+use super::{lane::FLIGHT_BYTES, moments::Moment, progress::Progress};
 use crate::{journal::Position, record::Kind};
 
 /// Commands in the order in which they are to take effect.
@@ -30,6 +30,7 @@ pub(super) enum What {
         seq: u64,
         /// The number is the client's own.
         numbered: bool,
+        read: Moment,
     },
     CallEnd(Arc<Progress>),
     CallEvent(Arc<Progress>),

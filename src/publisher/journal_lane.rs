@@ -6,10 +6,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::{
     Left,
-    keeper::{Keeper, Kept},
+    keeper::{Keeper, Kept, NOWHERE},
     lane::Lane,
 };
-use crate::telemetry;
+use crate::{clock, record::Kind, telemetry};
 
 /// The lane's owner.
 #[derive(Debug)]
@@ -58,9 +58,17 @@ impl JournalLane {
     fn take(&mut self, kept: Kept) {
         let problem = kept.problem();
         let batch = kept.batch;
+        let mut confirmed = self.lane.confirmed(clock::now().instant);
         for (index, entry) in batch.entries.iter().enumerate() {
             entry.what.confirm(batch.fields(index).len());
+            let is_frame = entry.what.kind() == Some(Kind::Frame);
+            if is_frame && kept.positions.get(index) == Some(&NOWHERE) {
+                self.lane.counts.too_large();
+            } else {
+                confirmed.take(&entry.what);
+            }
         }
+        self.lane.counts.kept(&confirmed);
         self.lane.confirm_bytes(batch.command_bytes());
         self.lane.spare(batch);
         self.lane.status.set_journal(&self.keeper.account);

@@ -47,6 +47,8 @@ pub(super) struct Account {
     pub(super) dir: PathBuf,
     pub(super) bytes: u64,
     pub(super) max_bytes: u64,
+    /// When the oldest record was written, as near as its segment tells.
+    pub(super) oldest_ms: Option<u64>,
     /// The newest record that is safe.
     pub(super) synced: Position,
     /// All records up to this one are in Redis.
@@ -239,6 +241,7 @@ impl Keeper {
 impl Account {
     fn read(&mut self, writer: &Writer) {
         self.bytes = writer.bytes();
+        self.oldest_ms = writer.oldest_ms();
         self.synced = writer.synced();
         self.released = writer.released();
     }
@@ -330,4 +333,4 @@ fn append(
 }
 
 /// Where records are that have no place in the journal.
-const NOWHERE: Position = Position::START;
+pub(super) const NOWHERE: Position = Position::START;

@@ -9,6 +9,7 @@ mod batch;
 #[cfg(test)]
 pub(crate) mod by_hand;
 pub(crate) mod command;
+pub mod counts;
 mod fence;
 mod fine_timer;
 pub mod groups;
@@ -19,6 +20,7 @@ mod layout;
 pub(crate) mod link;
 #[doc(hidden)]
 pub mod measured;
+mod moments;
 mod outlet;
 pub mod progress;
 mod redis_error;
@@ -33,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     batch::{Batch, What},
+    counts::Totals,
     groups::{GroupState, Watch},
     journal_lane::JournalLane,
     keeper::Keeper,
@@ -250,6 +253,11 @@ impl Publisher {
         self.format
     }
 
+    /// Whether frames go to Redis, and not to the journal for good.
+    pub fn uses_redis(&self) -> bool {
+        !self.watches.is_empty()
+    }
+
     /// `redis_streams` or `journal`.
     pub fn adapter(&self) -> &'static str {
         self.adapter
@@ -295,6 +303,19 @@ impl Publisher {
             }
         }
         health
+    }
+
+    /// What was counted since the start.
+    pub fn totals(&self) -> Totals {
+        Totals::of(self.lanes.iter().map(|lane| &lane.counts))
+    }
+
+    /// Since when the oldest record waits in the journal, as near as its segment tells.
+    pub fn journal_oldest_ms(&self) -> Option<u64> {
+        let lanes = self.lanes.iter();
+        lanes
+            .filter_map(|lane| lane.status.journal().oldest_ms)
+            .min()
     }
 
     /// Frames in the journal that are not in Redis yet, and how many there were at most.

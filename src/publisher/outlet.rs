@@ -1,6 +1,6 @@
 //! The lane that a call's records take, as the call's session sees it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use super::{batch::What, lane::Lane, progress::Progress};
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
 pub struct Outlet(pub(super) Arc<Lane>);
 
 impl Outlet {
+    /// `read` is when it was read off its socket.
     pub fn frame(
         &self,
         pattern: &FramePattern,
@@ -24,9 +25,10 @@ impl Outlet {
         audio: &Audio<'_>,
         progress: &Arc<Progress>,
         numbered: bool,
+        read: &Instant,
     ) {
         self.0
-            .append_frame(pattern, numbers, audio, progress, numbered);
+            .append_frame(pattern, numbers, audio, progress, numbered, read);
     }
 
     /// `json` is a [`crate::record::CallEnd`].

@@ -53,6 +53,20 @@ impl Class {
             Self::Other => "see the error's own words",
         }
     }
+
+    /// What it is counted as.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::Moved => "moved",
+            Self::OutOfMemory => "out_of_memory",
+            Self::Misconfigured => "misconfigured",
+            Self::Denied => "denied",
+            Self::WrongType => "wrong_type",
+            Self::UnknownCommand => "unknown_command",
+            Self::Other => "other",
+        }
+    }
 }
 
 #[cfg(test)]

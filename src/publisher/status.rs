@@ -21,6 +21,8 @@ pub(super) struct Status {
 pub(super) struct JournalStatus {
     pub(super) bytes: u64,
     pub(super) max_bytes: u64,
+    /// When the oldest record in it was written, as near as its segment tells.
+    pub(super) oldest_ms: Option<u64>,
     /// Why it cannot be written.
     pub(super) problem: Option<String>,
     /// Why it cannot be read.
@@ -86,6 +88,7 @@ impl Status {
     pub(super) fn set_journal(&self, account: &Account) {
         let mut journal = self.journal.lock();
         (journal.bytes, journal.max_bytes) = (account.bytes, account.max_bytes);
+        journal.oldest_ms = account.oldest_ms;
     }
 
     /// Tells whether that is news.

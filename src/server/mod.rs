@@ -4,7 +4,9 @@
 //! checks and refusals are answered to the end. Invariant: a peer that does not finish its handshake in time is gone.
 
 mod handshake;
+mod handshakes;
 mod listen;
+mod metrics;
 mod ops_access;
 mod refused;
 mod routes;
@@ -35,7 +37,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
-use self::slots::Slots;
+use self::{handshakes::Handshakes, slots::Slots};
 use crate::{
     admission::Rules, connection, health::Health, prepared::Prepared, secret::Secret, telemetry,
 };
@@ -72,6 +74,7 @@ pub struct Gate {
     connections: Arc<connection::Shared>,
     slots: Arc<Slots>,
     ops_token: RwLock<Option<Secret>>,
+    handshakes: Handshakes,
 }
 
 impl Gate {
@@ -90,6 +93,7 @@ impl Gate {
             connections,
             slots: Arc::new(slots),
             ops_token: RwLock::new(prepared.config().ops_token.clone()),
+            handshakes: Handshakes::default(),
         }
     }
 

@@ -11,7 +11,7 @@ use axum::{
 };
 use serde_json::json;
 
-use super::{Gate, ops_access::Operator, upgrade};
+use super::{Gate, metrics, ops_access::Operator, upgrade};
 use crate::{clock, health::Readiness};
 
 pub(super) fn routes(gate: Arc<Gate>) -> Router {
@@ -25,6 +25,7 @@ pub(super) fn routes(gate: Arc<Gate>) -> Router {
         .route("/ready", get(ready))
         .route("/v1/calls", get(calls))
         .route("/v1/handshakes", get(handshakes))
+        .route("/metrics", get(metrics::metrics))
         .method_not_allowed_fallback(async || {
             refuse(
                 StatusCode::METHOD_NOT_ALLOWED,

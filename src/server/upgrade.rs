@@ -88,6 +88,8 @@ fn open(visitor: &Visitor<'_>, asked: Asked, url: Url) -> Result<Response, Refus
 struct Visitor<'g> {
     gate: &'g Arc<Gate>,
     client: Option<IpAddr>,
+    /// It asks for a WebSocket at all.
+    is_upgrade: bool,
     attempt: Attempt,
 }
 
@@ -95,7 +97,8 @@ impl<'g> Visitor<'g> {
     fn of(gate: &'g Arc<Gate>, asked: &Asked, path: String) -> Self {
         let headers = &asked.headers;
         let client = client_of(gate, asked);
-        let protocol = wants_websocket(headers)
+        let is_upgrade = wants_websocket(headers);
+        let protocol = is_upgrade
             .then(|| {
                 let authorization = values(headers, &header::AUTHORIZATION);
                 let subprotocols = values(headers, &header::SEC_WEBSOCKET_PROTOCOL);
@@ -113,6 +116,7 @@ impl<'g> Visitor<'g> {
         Self {
             gate,
             client,
+            is_upgrade,
             attempt,
         }
     }
@@ -134,6 +138,11 @@ impl<'g> Visitor<'g> {
         log(client, path, why.status, why.error, why.reason);
         let book = &self.gate.connections.handshakes;
         book.note_refused(&self.attempt, &why, clock::now());
+        if self.is_upgrade {
+            // Credentials that cannot be read are no Exotel's, whose Basic pair is plain.
+            let sender = self.attempt.protocol.unwrap_or(Sender::Custom);
+            self.gate.handshakes.refused(sender, why.error);
+        }
         refused.answer()
     }
 
@@ -199,6 +208,7 @@ impl<'g> Visitor<'g> {
         // Before the connection can say what has it turned away.
         let book = &connections.handshakes;
         book.note_accepted(&self.attempt, &facts.connection_id, clock::now());
+        gate.handshakes.accepted(facts.sender);
         let (response, upgraded) = upgrade.accept(subprotocol);
         // The task holds them for as long as the socket lives, so they are kept small.
         let facts = Box::new(facts);

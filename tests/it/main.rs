@@ -55,6 +55,8 @@ mod http;
 #[cfg(test)]
 mod late_token;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod ops;
 #[cfg(test)]
 mod ops_access;

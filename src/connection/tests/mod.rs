@@ -27,7 +27,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
     coding::{Control, Data, OpCode},
 };
 
-use super::{Settings, Shared, run};
+use super::{Settings, Shared, counts::Counts, run};
 use crate::{
     calls::Calls,
     frame::Sender,
@@ -63,6 +63,7 @@ impl Stage {
             handshakes: Handshakes::default(),
             settings,
             shutdown: Shutdown::default(),
+            counts: Counts::default(),
         };
         Self {
             shared: Arc::new(shared),

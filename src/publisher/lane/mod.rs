@@ -13,6 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 
 use parking_lot::Mutex;
@@ -22,10 +23,13 @@ use super::{
     Trim,
     batch::{Batch, What},
     command::{Commands, TrimArguments},
+    counts::{Confirmed, Counts},
+    moments::Moments,
     progress::Progress,
     status::Status,
 };
 use crate::{
+    clock,
     payload::Audio,
     record::{
         Kind,
@@ -53,6 +57,7 @@ pub(super) struct Lane {
     full: AtomicBool,
     closing: AtomicBool,
     pub(super) status: Status,
+    pub(super) counts: Counts,
 }
 
 #[derive(Debug)]
@@ -67,6 +72,7 @@ struct Open {
     trimmed: bool,
     /// Bytes of all that was taken so far.
     taken: u64,
+    moments: Moments,
 }
 
 impl Lane {
@@ -78,6 +84,7 @@ impl Lane {
             trim: TrimArguments::new(trim, 0),
             trimmed: false,
             taken: 0,
+            moments: Moments::new(clock::now().instant),
         };
         Self {
             commands: Commands::new(&key),
@@ -92,6 +99,7 @@ impl Lane {
             full: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             status: Status::default(),
+            counts: Counts::default(),
         }
     }
 
@@ -102,12 +110,14 @@ impl Lane {
         audio: &Audio<'_>,
         progress: &Arc<Progress>,
         numbered: bool,
+        read: &Instant,
     ) {
         self.append(|open| {
             let Open {
                 batch,
                 trim,
                 trimmed,
+                moments,
                 ..
             } = open;
             let trim = if mem::replace(trimmed, true) {
@@ -124,6 +134,7 @@ impl Lane {
                 progress: Arc::clone(progress),
                 seq: numbers.seq,
                 numbered,
+                read: moments.of(read),
             };
             batch.close_entry(fields, what);
         });
@@ -282,6 +293,11 @@ impl Lane {
         if open.spares.len() < SPARES_MAX {
             open.spares.push(batch);
         }
+    }
+
+    /// To be given the frames that are confirmed now.
+    pub(super) fn confirmed(&self, now: Instant) -> Confirmed {
+        Confirmed::at(self.open.lock().moments.landing(now))
     }
 
     /// How many bytes have been appended and taken since the beginning.

@@ -30,6 +30,7 @@ fn frame(lane: &Lane) {
         },
         &progress,
         false,
+        &clock::now().instant,
     );
 }
 

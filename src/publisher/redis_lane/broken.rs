@@ -2,7 +2,11 @@
 
 use std::{io, time::Duration};
 
-use crate::publisher::{link::LinkError, redis_error::Class};
+use crate::publisher::{
+    counts::{BROKEN, CONNECT, PROTOCOL, TIMEOUT},
+    link::LinkError,
+    redis_error::Class,
+};
 
 /// Why a connection was given up.
 #[derive(Debug, thiserror::Error)]
@@ -25,5 +29,27 @@ pub(super) fn describe(error: &LinkError) -> String {
             format!("{error}; check REDIS_URL and that the server runs")
         }
         other => other.to_string(),
+    }
+}
+
+/// What it is counted as; a refusal was counted when it came.
+pub(super) fn class_of_loss(broken: &Broken) -> Option<&'static str> {
+    match broken {
+        Broken::Io(_) => Some(BROKEN),
+        Broken::Silent(_) => Some(TIMEOUT),
+        Broken::Refused { .. } => None,
+        Broken::Protocol(_) => Some(PROTOCOL),
+    }
+}
+
+/// What it is counted as.
+pub(super) fn class_of_attempt(error: &LinkError) -> &'static str {
+    match error {
+        LinkError::Connect { .. } => CONNECT,
+        LinkError::Timeout => TIMEOUT,
+        LinkError::Broken(_) => BROKEN,
+        LinkError::Refused { error, .. } => Class::of(error).name(),
+        LinkError::Protocol(_) => PROTOCOL,
+        LinkError::Url(_) | LinkError::Pem { .. } | LinkError::Tls(_) => Class::Other.name(),
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     journal::Position,
     publisher::{
         batch::{Batch, EXEC, What},
+        counts::Confirmed,
         fence::Marks,
         reply::{self, EntryId, Reply},
     },
@@ -232,8 +233,8 @@ impl Flight {
         }
     }
 
-    /// Sorts it: what Redis has taken, and what has to be sent again.
-    pub(super) fn finish(self) -> Landed {
+    /// Sorts it: what Redis has taken, and what has to be sent again. Frames that are taken are given to `confirmed`.
+    pub(super) fn finish(self, confirmed: &mut Confirmed) -> Landed {
         let Self {
             batch,
             taken,
@@ -257,6 +258,7 @@ impl Flight {
                 landed.published.push((call, kind, position));
             } else if kind.is_some() {
                 landed.freed += batch.command(index).len();
+                confirmed.take(&entry.what);
             }
         }
         landed.spare = batch;
@@ -282,6 +284,7 @@ pub(super) struct Landed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::publisher::moments::Landing;
 
     fn flight(commands: usize) -> Flight {
         let mut batch = Batch::default();
@@ -311,7 +314,8 @@ mod tests {
             }
         }
         assert!(flight.is_over() && replies.is_empty());
-        let again = flight.finish().again;
+        let mut confirmed = Confirmed::at(Landing::default());
+        let again = flight.finish(&mut confirmed).again;
         let text = (0..again.entries.len())
             .map(|index| String::from_utf8_lossy(again.command(index)).into_owned());
         (taken, text.collect())

@@ -8,13 +8,14 @@ use super::{
     RedisLane,
     approach::{Approached, approach},
     bridge::News,
-    broken::{Broken, describe},
+    broken::{Broken, class_of_attempt, class_of_loss, describe},
     flight::Flight,
 };
 use crate::{
     publisher::{
         Left,
         batch::{Batch, What},
+        counts::frames,
         fence::Doubt,
         keeper::describe as describe_failure,
         link::{Link, LinkError, jittered},
@@ -56,11 +57,15 @@ impl RedisLane {
             }) => {
                 self.line = Line::Up(link);
                 self.connection += 1;
+                if self.connection > 1 {
+                    self.lane.counts.reconnects.add(1);
+                }
                 self.unsettled = Some((marks, arrived));
                 self.lane.status.set_caveat(caveat.map(str::to_owned));
                 (self.heard_at, self.again_at) = (now, now);
             }
             Err(error) => {
+                self.lane.counts.errors.count(class_of_attempt(&error));
                 self.report_down(describe(&error));
                 self.hang_up(now);
             }
@@ -69,8 +74,11 @@ impl RedisLane {
 
     /// The connection is of no use any more.
     pub(super) fn lose(&mut self, broken: &Broken, now: Instant) {
+        if let Some(class) = class_of_loss(broken) {
+            self.lane.counts.errors.count(class);
+        }
         self.report_down(broken.to_string());
-        self.break_off();
+        self.break_off(now);
         self.hang_up(now);
     }
 
@@ -88,7 +96,7 @@ impl RedisLane {
     }
 
     /// Takes back what is in the air, and remembers what of it may arrive all the same.
-    fn break_off(&mut self) {
+    fn break_off(&mut self, now: Instant) {
         if let Some(flight) = self.flight.take() {
             if flight.is_doubtful() {
                 self.footing.doubt = match &mut self.line {
@@ -96,7 +104,7 @@ impl RedisLane {
                     Line::Down { .. } | Line::Dialling(_) => Doubt::Nameless,
                 };
             }
-            self.recall(flight);
+            self.recall(flight, now);
         }
     }
 
@@ -135,6 +143,7 @@ impl RedisLane {
         };
         let sent = std::mem::take(&mut self.again);
         let (mut published, mut freed) = (Vec::new(), 0);
+        let mut confirmed = self.lane.confirmed(now.into_std());
         for (index, entry) in sent.entries.iter().enumerate() {
             let fields = sent.fields(index);
             let kind = entry.what.kind();
@@ -152,12 +161,14 @@ impl RedisLane {
                 published.push((call, kind, position));
             } else {
                 freed += sent.command(index).len();
+                confirmed.take(&entry.what);
             }
         }
         let found = sent.entries.len() - self.again.entries.len();
         if found > 0 || !self.again.is_empty() {
             telemetry::redis_read_back(&self.lane.key, found, self.again.entries.len());
         }
+        self.lane.counts.found(&confirmed, frames(&published));
         self.lane.confirm_bytes(freed);
         self.bridge.take_published(published, &self.again);
         self.bridge.inherit(arrived);
@@ -263,6 +274,8 @@ impl RedisLane {
         let Some(piece) = self.bridge.next_piece(now) else {
             return false;
         };
+        let none = self.lane.confirmed(now.into_std());
+        self.lane.counts.found(&none, frames(&piece.arrived));
         self.bridge.take_published(piece.arrived, &piece.batch);
         if piece.batch.is_empty() {
             return false;
@@ -275,9 +288,12 @@ impl RedisLane {
     pub(super) fn take_news(&mut self, news: News, now: Instant) {
         match news {
             News::Kept(kept) => {
+                let mut confirmed = self.lane.confirmed(now.into_std());
                 for (index, entry) in kept.batch.entries.iter().enumerate() {
                     entry.what.confirm(kept.batch.fields(index).len());
+                    confirmed.take(&entry.what);
                 }
+                self.lane.counts.kept(&confirmed);
                 let problem = kept.problem();
                 let sent = self.bridge.take_kept(&kept, now);
                 self.again.extend(sent);
@@ -325,7 +341,7 @@ impl RedisLane {
     /// Makes what is left safe, and the journal know of it.
     pub(super) async fn leave(mut self) -> Left {
         let now = Instant::now();
-        self.break_off();
+        self.break_off(now);
         self.line = Line::Down { until: now };
         if self.lane.is_filled() || is_in_memory(&self.again) {
             self.open_bridge();

@@ -8,6 +8,8 @@ use redis::RedisError;
 use super::flight::{Answer, Flight};
 use crate::publisher::{
     batch::{Batch, What},
+    counts::Confirmed,
+    moments::{Landing, Moment},
     progress::Progress,
     reply::Reply,
 };
@@ -26,6 +28,7 @@ impl Transaction {
                 progress: Arc::clone(progress),
                 seq,
                 numbered: false,
+                read: Moment::default(),
             };
             batch.close_entry(batch.bytes.len() - 500, frame);
         }
@@ -40,6 +43,7 @@ impl Transaction {
                 self.0.confirm(command);
             }
         }
-        Ok(self.0.finish().freed)
+        let mut confirmed = Confirmed::at(Landing::default());
+        Ok(self.0.finish(&mut confirmed).freed)
     }
 }

@@ -16,6 +16,7 @@ mod catch_up;
 mod flight;
 mod gathering;
 mod inherited;
+mod landing;
 mod line;
 pub(super) mod measured;
 mod patience;
@@ -33,7 +34,7 @@ use self::{
     approach::Arrived,
     bridge::Bridge,
     broken::Broken,
-    flight::{Answer, Flight, Refusal},
+    flight::{Answer, Flight},
     gathering::{Gathering, behind_the_others},
     line::{BACKOFF_MIN, Line},
     patience::Load,
@@ -47,10 +48,9 @@ use super::{
     keeper::Keeper,
     lane::Lane,
     link::Dial,
-    redis_error::Class,
     reply::Reply,
 };
-use crate::{record::Kind, telemetry};
+use crate::record::Kind;
 
 /// One lane's owner.
 #[derive(Debug)]
@@ -297,72 +297,6 @@ impl RedisLane {
             self.lane.trim_to(self.newest_ms);
         }
         Ok(())
-    }
-
-    /// All replies to the flight are in.
-    fn land(&mut self, now: Instant) -> Result<(), Broken> {
-        let Some(flight) = self.flight.take() else {
-            return Ok(());
-        };
-        let (refusal, is_record) = (flight.refusal().cloned(), flight.is_record());
-        let nothing_owed = flight.is_repeated() || self.again.is_empty();
-        self.recall(flight);
-        if !is_record {
-            // A PING that is answered does not mean that writing works again.
-            return Ok(());
-        }
-        let Some(Refusal { error, kind }) = refusal else {
-            self.backoff = BACKOFF_MIN;
-            self.away_since = None;
-            self.refused &= !nothing_owed;
-            if !self.refused {
-                self.report_up();
-            }
-            return Ok(());
-        };
-        self.refused = true;
-        let class = Class::of(&error);
-        if class == Class::Moved {
-            return Err(Broken::Refused { error });
-        }
-        if self.again.holds(Kind::Frame) {
-            self.away_since.get_or_insert(now);
-        }
-        self.again_at = now + self.retry_after();
-        if class == Class::OutOfMemory {
-            for trim in self.lane.commands.trims(self.lane.trim, self.newest_ms) {
-                self.chores.push_chore(&trim);
-            }
-        }
-        let advice = class.advice();
-        let key = kind.and_then(|kind| self.lane.commands.stream(kind));
-        let key = key.unwrap_or(&self.lane.key);
-        let problem = format!("Redis refuses to write to {key} ({error}); {advice}");
-        if self.lane.status.set_down(problem) {
-            telemetry::redis_refused(&error, advice);
-        }
-        Ok(())
-    }
-
-    /// Takes back what of a flight is not confirmed.
-    fn recall(&mut self, flight: Flight) {
-        let landed = flight.finish();
-        self.footing.marks.merge(&landed.marks);
-        self.lane.confirm_bytes(landed.freed);
-        self.lane.spare(landed.spare);
-        // The ends of calls that waited for it come behind it.
-        let ends = mem::replace(&mut self.again, landed.again);
-        self.again.extend(ends);
-        let frames = landed
-            .published
-            .iter()
-            .filter(|(_, kind, _)| *kind == Kind::Frame);
-        let frames = frames.count() as u64;
-        if frames > 0 {
-            let newest = self.footing.marks.of(Kind::Frame).unwrap_or_default();
-            self.throttle.published(frames, newest);
-        }
-        self.bridge.take_published(landed.published, &self.again);
     }
 
     fn is_done(&self) -> bool {

@@ -20,7 +20,7 @@ use crate::{
     journal::{self, Keep},
     publisher::{
         Left, Trim, batch::What, groups::throttle::Throttle, keeper::Keeper, lane::Lane,
-        link::Dial, progress::Progress, reply,
+        link::Dial, moments::Moment, progress::Progress, reply,
     },
 };
 
@@ -76,6 +76,7 @@ impl Stage {
             progress,
             seq,
             numbered: false,
+            read: Moment::default(),
         };
         self.lane.append_record(text.as_bytes(), what);
     }

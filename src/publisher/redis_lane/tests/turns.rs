@@ -14,6 +14,7 @@ fn say(stage: &Stage, progress: &Arc<Progress>, seqs: std::ops::RangeInclusive<u
             progress,
             seq,
             numbered: false,
+            read: Moment::default(),
         };
         stage.lane.append_record(format!("f{seq}").as_bytes(), what);
     }
