@@ -211,6 +211,7 @@ impl<T> Connection<T> {
             current.call.note_audio(sample_rate, heard.dialect);
         }
         if current.patterns.len() <= heard.track {
+            current.patterns.reserve_exact(1);
             current.patterns.resize_with(heard.track + 1, || None);
         }
         let Some(slot) = current.patterns.get_mut(heard.track) else {

@@ -128,6 +128,8 @@ impl Intake {
         }
         let encoding = self.current.as_ref()?.format.encoding;
         (self.tracks.len() < TRACKS_MAX).then(|| {
+            // Nearly always it is the only one.
+            self.tracks.reserve_exact(1);
             self.tracks.push(Track {
                 name: name.map(str::to_owned),
                 decoder: Decoder::new(encoding, self.facts.sender),

@@ -36,6 +36,7 @@ use crate::{
         frame::{FrameNumbers, FramePattern},
         push_pair,
     },
+    rounds,
 };
 
 /// The handle that sessions and the owner share.
@@ -176,6 +177,7 @@ impl Lane {
         if open.batch.bytes.len() >= FLIGHT_BYTES {
             let full = open.next_batch();
             open.full.push_back(full);
+            rounds::skip_pause();
         }
         drop(open);
         self.queued.fetch_add(grown, Ordering::Relaxed);
