@@ -50,7 +50,7 @@ demo:
 	cargo run --locked -- demo
 
 # cargo deny reads the manifests of crates for other platforms too, which a build does not fetch. The Python and Node
-# libraries run the examples in docs/.
+# libraries run the examples in docs/, Chromium the operators' page.
 tools:
 	@lacking=; \
 	lack() { lacking="$$lacking $$*"; }; \
@@ -60,6 +60,7 @@ tools:
 	command -v valgrind >/dev/null || lack valgrind; \
 	/usr/bin/python3 -c 'import redis, websockets' 2>/dev/null || lack python3 python3-redis python3-websockets; \
 	command -v node >/dev/null || lack nodejs; \
+	command -v chromedriver >/dev/null || lack chromium chromium-driver; \
 	NODE_PATH=/usr/share/nodejs node -e 'require("redis")' 2>/dev/null || lack node-redis; \
 	[ -z "$$lacking" ] || { $(SUDO) $(APT) update && $(SUDO) $(APT) install -y $$lacking; }
 	@cargo fmt --version >/dev/null && cargo clippy --version >/dev/null || rustup component add clippy rustfmt

@@ -5,6 +5,7 @@
 
 mod handshake;
 mod listen;
+mod live;
 mod ops_access;
 mod refused;
 mod routes;
@@ -72,6 +73,7 @@ pub struct Gate {
     connections: Arc<connection::Shared>,
     slots: Arc<Slots>,
     ops_token: RwLock<Option<Secret>>,
+    viewers: live::Viewers,
 }
 
 impl Gate {
@@ -90,6 +92,7 @@ impl Gate {
             connections,
             slots: Arc::new(slots),
             ops_token: RwLock::new(prepared.config().ops_token.clone()),
+            viewers: live::Viewers::default(),
         }
     }
 
