@@ -50,8 +50,8 @@ demo:
 	cargo run --locked -- demo
 
 # cargo deny reads the manifests of crates for other platforms too, which a build does not fetch. The Python and Node
-# libraries run the examples in docs/. Of Debian's Prometheus only promtool is taken, which reads metrics, rules and
-# dashboard: the package would start a server.
+# libraries run the examples in docs/, Chromium the operators' page. Of Debian's Prometheus only promtool is taken, which
+# reads metrics, rules and dashboard: the package would start a server.
 tools:
 	@lacking=; \
 	lack() { lacking="$$lacking $$*"; }; \
@@ -61,6 +61,7 @@ tools:
 	command -v valgrind >/dev/null || lack valgrind; \
 	/usr/bin/python3 -c 'import redis, websockets' 2>/dev/null || lack python3 python3-redis python3-websockets; \
 	command -v node >/dev/null || lack nodejs; \
+	command -v chromedriver >/dev/null || lack chromium chromium-driver; \
 	NODE_PATH=/usr/share/nodejs node -e 'require("redis")' 2>/dev/null || lack node-redis; \
 	[ -z "$$lacking" ] || { $(SUDO) $(APT) update && $(SUDO) $(APT) install -y $$lacking; }
 	@command -v promtool >/dev/null || { dir=$$(mktemp -d) && cd "$$dir" && $(SUDO) $(APT) update && $(APT) download prometheus \

@@ -35,7 +35,7 @@
 //! faster than the consumer groups read (`groups/`). What Redis's errors mean is in `redis_error.rs`.
 //!
 //! What an operator can ask a running service: the book of [`handshakes`], which the server writes, and the listing of
-//! [`calls`] (`calls/listing.rs`); `server/ops_access.rs` says who may.
+//! [`calls`] (`calls/listing.rs`), and the page that shows both (`server/live/`); `server/ops_access.rs` says who may.
 //!
 //! # Invariants
 //!

@@ -56,6 +56,8 @@ pub struct Live {
     pub last_activity: u64,
     /// Time since then.
     pub silence_ms: u64,
+    /// The rate at which the audio arrives, while that is another than the declared one.
+    pub rate_mismatch: Option<u32>,
     /// Since the look before the last, if that was of late.
     pub frames_per_second: f64,
     /// Frames that neither Redis has confirmed nor the journal synced.
@@ -104,9 +106,9 @@ impl Calls {
 impl LiveCall {
     /// `None` once it has ended.
     fn show(&self, now: Now) -> Option<Live> {
-        let figures = {
+        let (figures, rate_mismatch) = {
             let call = self.call.lock();
-            (!call.is_ended()).then(|| call.figures())?
+            (!call.is_ended()).then(|| (call.figures(), call.rate_mismatch()))?
         };
         let meter = self.meter.lock();
         let reading = meter.as_ref().map(|meter| meter.reading(now.instant));
@@ -117,6 +119,7 @@ impl LiveCall {
             connections: self.attached.load(Ordering::Relaxed),
             last_activity: figures.last_activity_ms,
             silence_ms: now.epoch_ms.saturating_sub(figures.last_activity_ms),
+            rate_mismatch,
             frames_per_second: self.pace.lock().look(figures.frames, now.instant),
             not_durable: figures.frames.saturating_sub(self.progress.confirmed()),
             level_dbfs: reading.level,

@@ -6,6 +6,7 @@
 mod handshake;
 mod handshakes;
 mod listen;
+mod live;
 mod metrics;
 mod ops_access;
 mod refused;
@@ -75,6 +76,7 @@ pub struct Gate {
     slots: Arc<Slots>,
     ops_token: RwLock<Option<Secret>>,
     handshakes: Handshakes,
+    viewers: live::Viewers,
 }
 
 impl Gate {
@@ -94,6 +96,7 @@ impl Gate {
             slots: Arc::new(slots),
             ops_token: RwLock::new(prepared.config().ops_token.clone()),
             handshakes: Handshakes::default(),
+            viewers: live::Viewers::default(),
         }
     }
 

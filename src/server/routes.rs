@@ -11,7 +11,7 @@ use axum::{
 };
 use serde_json::json;
 
-use super::{Gate, metrics, ops_access::Operator, upgrade};
+use super::{Gate, live, metrics, ops_access::Operator, upgrade};
 use crate::{clock, health::Readiness};
 
 pub(super) fn routes(gate: Arc<Gate>) -> Router {
@@ -26,6 +26,8 @@ pub(super) fn routes(gate: Arc<Gate>) -> Router {
         .route("/v1/calls", get(calls))
         .route("/v1/handshakes", get(handshakes))
         .route("/metrics", get(metrics::metrics))
+        .route("/live", get(live::page))
+        .route("/live/events", get(live::events))
         .method_not_allowed_fallback(async || {
             refuse(
                 StatusCode::METHOD_NOT_ALLOWED,

@@ -1,10 +1,12 @@
 //! Everything that is tested from outside the process: the real binary is started on a free port in
 //! a directory of its own, with a clean environment, and spoken to by real sockets; Redis is real too.
 //!
-//! The harness is `redis`, `service`, `rig`, `request`, `caller`, `keys`, `conversation` and `wait`;
+//! The harness is `redis`, `service`, `rig`, `request`, `caller`, `browser`, `keys`, `conversation` and `wait`;
 //! every other module holds tests of one subject. No test depends on another, none sleeps against a race.
 //! Each test quotes the clause of the contract that it holds the service to.
 
+#[cfg(test)]
+mod browser;
 #[cfg(test)]
 mod caller;
 #[cfg(test)]
@@ -54,6 +56,8 @@ mod harness;
 mod http;
 #[cfg(test)]
 mod late_token;
+#[cfg(test)]
+mod live;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]

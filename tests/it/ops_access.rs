@@ -5,7 +5,7 @@ use rustix::process::Signal;
 
 use crate::{request::Request, rig::Rig, service::Setup, wait::until};
 
-const PATHS: [&str; 2] = ["/v1/calls", "/v1/handshakes"];
+const PATHS: [&str; 3] = ["/v1/calls", "/v1/handshakes", "/live"];
 
 fn forwarded(path: &str) -> Request {
     Request::get(path).header("X-Forwarded-For", "203.0.113.1")

@@ -19,6 +19,7 @@ pub(crate) struct Request {
     path: String,
     headers: Vec<(String, String)>,
     body: String,
+    host: &'static str,
 }
 
 /// What came back.
@@ -40,7 +41,18 @@ impl Request {
             path: path.to_owned(),
             headers: Vec::new(),
             body: String::new(),
+            host: "ingest.test",
         }
+    }
+
+    pub(crate) fn host(mut self, host: &'static str) -> Self {
+        self.host = host;
+        self
+    }
+
+    pub(crate) fn body(mut self, body: String) -> Self {
+        self.body = body;
+        self
     }
 
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
@@ -50,9 +62,10 @@ impl Request {
 
     pub(crate) async fn send(self, port: u16) -> Answer {
         let mut text = format!(
-            "{} {} HTTP/1.1\r\nHost: ingest.test\r\nConnection: close\r\nContent-Length: {}\r\n",
+            "{} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n",
             self.method,
             self.path,
+            self.host,
             self.body.len()
         );
         for (name, value) in &self.headers {

@@ -43,7 +43,7 @@ use super::{
 use crate::telemetry;
 
 /// How one consumer group stands, for metrics.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct GroupState {
     pub name: String,
     /// From the oldest entry that it has not read, or not acknowledged, to the newest.
