@@ -128,7 +128,6 @@ async fn check_eventful(language: Language, format: &str) {
     let mut said = BTreeSet::new();
     for _ in expected {
         let line = program.line().await;
-        println!("{line}");
         said.insert(line);
     }
     assert_eq!(said, expected.map(str::to_owned).into());

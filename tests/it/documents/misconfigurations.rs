@@ -20,7 +20,7 @@ use crate::{
     wait::until,
 };
 
-const DOCTOR_LIMIT: Duration = Duration::from_secs(60);
+const DOCTOR_LIMIT: Duration = Duration::from_mins(1);
 
 /// The phrases of one of the document's lists: `doctor`, `handshakes` or `log`.
 fn phrases(number: usize, place: &str) -> Vec<String> {
