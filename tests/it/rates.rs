@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Frames of 20 ms in real time, each of so many bytes, until the call has this many of such events.
-async fn speak_until_told(socket: &mut Socket, redis: &Redis, call: &str, bytes: usize) {
+pub(crate) async fn speak_until_told(socket: &mut Socket, redis: &Redis, call: &str, bytes: usize) {
     let mut pace = interval(Duration::from_millis(20));
     for n in 1..=600 {
         pace.tick().await;

@@ -15,6 +15,8 @@ use crate::{
     wait::until,
 };
 
+mod consumers;
+mod misconfigurations;
 mod programs;
 
 const DOCUMENTS: [&str; 10] = [
@@ -48,7 +50,7 @@ const MARKED: [&str; 14] = [
     "upgrade-by-hand",
 ];
 
-const PROGRAM_LINES_MAX: usize = 60;
+const PROGRAM_LINES_MAX: usize = 120;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -109,7 +111,7 @@ fn every_marked_block_is_used() {
     let mut marked: Vec<&str> = texts.iter().flat_map(|text| marks(text)).collect();
     marked.sort_unstable();
     assert_eq!(marked, MARKED);
-    let source = ["mod.rs", "programs.rs"]
+    let source = ["mod.rs", "programs.rs", "consumers.rs"]
         .map(|file| read(&format!("tests/it/documents/{file}")))
         .concat();
     for name in MARKED {

@@ -1,9 +1,9 @@
 //! The programs and commands of the documents, run as a reader would run them.
 //!
-//! Only ports and folders differ from what the document says. Nothing is skipped where an interpreter or a library is
+//! Only ports and folders differ from what the document says; the workers are in `consumers`. Nothing is skipped where an interpreter or a library is
 //! missing: `make test` installs them.
 
-use std::{collections::BTreeSet, path::Path, process::Stdio, time::Duration};
+use std::{path::Path, process::Stdio, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines, copy},
@@ -13,26 +13,20 @@ use tokio::{
 };
 
 use super::block;
-use crate::{
-    conversation::{begin, pcm, stop},
-    redis::Redis,
-    rig::Rig,
-    service::Setup,
-};
+use crate::{conversation::pcm, redis::Redis, rig::Rig, service::Setup};
 
 /// Debian's, where `make test` puts the libraries; another one may come first in PATH.
 const PYTHON: &str = "/usr/bin/python3";
-const NODE_MODULES: &str = "/usr/share/nodejs";
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A program of a document, at work.
-struct Program {
-    child: Child,
+pub(super) struct Program {
+    pub(super) child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Program {
-    fn start(mut command: Command) -> Self {
+    pub(super) fn start(mut command: Command) -> Self {
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -49,7 +43,7 @@ impl Program {
     }
 
     /// The next line; fails with the program's own words if it has ended.
-    async fn line(&mut self) -> String {
+    pub(super) async fn line(&mut self) -> String {
         let line = timeout(PATIENCE, self.lines.next_line())
             .await
             .expect("a line in time")
@@ -99,121 +93,12 @@ async fn shell(name: &str, dir: &Path, service_port: u16, redis: &Redis) -> Stri
     stdout.into_owned()
 }
 
-/// Two calls of Exotel's, of 20 frames each. Of the first, some frames were taken by a worker that has died, and one
-/// stands there twice; of the second, one is missing.
-async fn eventful(format: &str) -> Rig {
-    let settings = [
-        ("SUPPORT_EXOTEL", "true"),
-        ("FRAME_FORMAT", format),
-        ("AUDIO_CONSUMER_GROUPS", "asr"),
-    ];
-    let rig = Rig::with(&settings).await;
-    for call in ["whole", "holey"] {
-        let mut socket = rig.exotel().await;
-        begin(&mut socket, call, 20).await;
-        socket.json(&stop(call)).await;
-        rig.redis.wait_for_end(call).await;
-    }
-    let entries = rig.redis.entries("audio_stream").await;
-    let mut again = ::redis::cmd("XADD");
-    again.arg("audio_stream").arg("*");
-    for (name, value) in &entries[9].1 {
-        again.arg(name).arg(value.as_slice());
-    }
-    rig.redis
-        .ask::<String>(&again)
-        .await
-        .expect("the repeat is added");
-    let missing = &entries[31].0;
-    assert_eq!(
-        rig.redis
-            .tell::<u64>(&["XDEL", "audio_stream", missing])
-            .await,
-        1
-    );
-    let take = [
-        "XREADGROUP",
-        "GROUP",
-        "asr",
-        "dead",
-        "COUNT",
-        "7",
-        "STREAMS",
-        "audio_stream",
-        ">",
-    ];
-    rig.redis.tell::<::redis::Value>(&take).await;
-    rig
-}
-
-/// Lets a consumer loose on them.
-async fn check_consumer(mut command: Command, format: &str) {
-    let rig = eventful(format).await;
-    command
-        .env("REDIS_URL", rig.redis.url())
-        .env("CLAIM_AFTER_MS", "0");
-    let mut program = Program::start(command);
-    let mut said = BTreeSet::new();
-    for _ in 0..4 {
-        said.insert(program.line().await);
-    }
-    let expected = [
-        "call holey: 19 of 20 frames, not whole",
-        "call holey: frames 12 to 12 are missing",
-        "call whole: 20 of 20 frames, whole",
-        "call whole: frame 10 is a repeat, or too late",
-    ];
-    assert_eq!(said, expected.map(str::to_owned).into());
-    for stream in ["audio_stream", "call_end"] {
-        let pending: Vec<::redis::Value> = rig.redis.tell(&["XPENDING", stream, "asr"]).await;
-        assert_eq!(
-            pending.first(),
-            Some(&::redis::Value::Int(0)),
-            "{stream}: all was acknowledged"
-        );
-    }
-}
-
-fn python(dir: &Path, name: &str) -> Command {
+pub(super) fn python(dir: &Path, name: &str) -> Command {
     let file = dir.join("program.py");
     std::fs::write(&file, block(name)).expect("written");
     let mut command = Command::new(PYTHON);
     command.arg("-u").arg(file);
     command
-}
-
-async fn check_python_consumer(format: &str) {
-    let dir = tempfile::TempDir::new().expect("a temporary directory");
-    check_consumer(python(dir.path(), "consumer-python"), format).await;
-}
-
-async fn check_node_consumer(format: &str) {
-    let dir = tempfile::TempDir::new().expect("a temporary directory");
-    let file = dir.path().join("program.js");
-    std::fs::write(&file, block("consumer-node")).expect("written");
-    let mut command = Command::new("node");
-    command.arg(file).env("NODE_PATH", NODE_MODULES);
-    check_consumer(command, format).await;
-}
-
-#[tokio::test]
-async fn the_python_consumer_reads_json() {
-    check_python_consumer("json").await;
-}
-
-#[tokio::test]
-async fn the_python_consumer_reads_fields() {
-    check_python_consumer("fields").await;
-}
-
-#[tokio::test]
-async fn the_node_consumer_reads_json() {
-    check_node_consumer("json").await;
-}
-
-#[tokio::test]
-async fn the_node_consumer_reads_fields() {
-    check_node_consumer("fields").await;
 }
 
 /// Passes connections on, and cuts the first one off in the middle of the call: by bytes, not by time, so that a slow
